@@ -84,7 +84,7 @@ impl Draft {
     }
 }
 
-/// RFC 7515, section 4.1; `iat` as in JAdES (ETSI TS 119 182-1, section 5.1.11).
+/// RFC 7515, section 4.1; `iat` as in `JAdES` (ETSI TS 119 182-1, section 5.1.11).
 fn protected_header(item: &WorkItem, key: &SigningKey, issued_at: i64) -> String {
     let (kid, content_type) = (Value::from(key.kid.as_str()), Value::from(item.content_type.as_str()));
     format!(r#"{{"alg":"{}","kid":{kid},"cty":{content_type},"iat":{issued_at}}}"#, key.algorithm)

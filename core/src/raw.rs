@@ -51,12 +51,10 @@ pub fn ecdsa_from_der(der: &[u8], width: usize) -> Option<Vec<u8>> {
     let mut signature = Vec::with_capacity(2 * width);
     for integer in [r, s] {
         let unsigned = match integer {
-            [] => return None,
             // A zero in front is there to keep the number positive and for nothing else.
             [0, next, ..] if next & 0x80 != 0 => &integer[1..],
-            [0, _, ..] => return None,
-            [first, ..] if first & 0x80 != 0 => return None,
-            _ => integer,
+            [first, ..] if first & 0x80 == 0 && (*first != 0 || integer.len() == 1) => integer,
+            _ => return None,
         };
         signature.extend(std::iter::repeat_n(0, width.checked_sub(unsigned.len())?));
         signature.extend_from_slice(unsigned);
