@@ -45,7 +45,7 @@ pub const USER_ASSIGNED: Identity = Identity {
 };
 
 /// How long a token is good for unless told otherwise, as in App Service.
-pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+pub const DEFAULT_LIFETIME: Duration = Duration::from_hours(24);
 
 /// Where the endpoint answers.
 pub const TOKEN_PATH: &str = "/msi/token";
@@ -166,8 +166,8 @@ impl Issuer {
         };
         let key = self.inner.key();
         let header = json!({"typ": "JWT", "alg": "HS256", "kid": key_id(&key)});
-        let payload = serde_json::to_string(&claims).expect("claims are strings and numbers");
-        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(payload));
+        let parts = [header, json!(claims)].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+        let signed = parts.join(".");
         let signature = URL_SAFE_NO_PAD.encode(mac(&key, &signed).finalize().into_bytes());
         (format!("{signed}.{signature}"), exp)
     }
