@@ -5,6 +5,7 @@
 pub mod certificates;
 pub mod identity;
 pub mod listener;
+pub mod proxy;
 pub mod tap;
 pub mod vault;
 
