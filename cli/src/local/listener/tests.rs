@@ -201,6 +201,20 @@ async fn hanging_requests_go_on_when_healed() {
 }
 
 #[tokio::test]
+async fn a_hanging_request_whose_client_left_is_never_done() {
+    let bench = Bench::start().await;
+    let id = bench.tap.fail(Fault::new(Action::Hang));
+    let mut client = bench.client().await;
+    assert!(timeout(Duration::from_millis(50), client.get("/")).await.is_err());
+    assert_eq!(bench.tap.fired(id), 1);
+    drop(client);
+    sleep(Duration::from_millis(100)).await;
+    bench.tap.remove(id);
+    assert_eq!(bench.client().await.get("/").await.unwrap().status(), 200);
+    assert_eq!((bench.done(), bench.tap.exchanges()[0].status), (1, None));
+}
+
+#[tokio::test]
 async fn delayed_work_is_done_even_when_the_client_gives_up() {
     let bench = Bench::start().await;
     bench.tap.fail(Fault::new(Action::Delay(Duration::from_millis(100))));

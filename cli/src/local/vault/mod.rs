@@ -4,6 +4,7 @@
 //! under its own host name, `https://{vault}.vault.localhost:{port}`.
 
 mod api;
+mod bodies;
 mod errors;
 mod keys;
 mod store;
