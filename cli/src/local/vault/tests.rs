@@ -208,6 +208,28 @@ async fn bundles_have_the_service_s_shape() {
 }
 
 #[tokio::test]
+async fn the_azure_sdk_reads_what_the_vault_answers() {
+    use azure_security_keyvault_keys::models::{
+        CurveName, DeletedKey, Key, KeyOperationResult, KeyType, ListKeyPropertiesResult,
+    };
+    let bench = Bench::new();
+    let kid = bench.key("k", KeySpec::P256K).await;
+    let key: Key = serde_json::from_value(bench.ask("GET", "/keys/k", Value::Null).await.body).unwrap();
+    let jwk = key.key.unwrap();
+    assert_eq!((jwk.kid.as_ref(), jwk.kty, jwk.crv), (Some(&kid), Some(KeyType::Ec), Some(CurveName::P256K)));
+    assert_eq!((jwk.x.unwrap().len(), key.attributes.unwrap().enabled), (32, Some(true)));
+    let sign = json!({"alg": "ES256K", "value": URL_SAFE_NO_PAD.encode([0; 32])});
+    let signed: KeyOperationResult =
+        serde_json::from_value(bench.ask("POST", "/keys/k/sign", sign).await.body).unwrap();
+    assert_eq!((signed.kid, signed.result.map(|value| value.len())), (Some(kid), Some(64)));
+    let path = "/keys/k/versions";
+    let list: ListKeyPropertiesResult = serde_json::from_value(bench.ask("GET", path, Value::Null).await.body).unwrap();
+    assert_eq!((list.value.len(), list.next_link), (1, None));
+    let deleted: DeletedKey = serde_json::from_value(bench.ask("DELETE", "/keys/k", Value::Null).await.body).unwrap();
+    assert!(deleted.recovery_id.is_some() && deleted.deleted_date.is_some());
+}
+
+#[tokio::test]
 async fn without_a_good_token_there_is_a_challenge() {
     let bench = Bench::new();
     let path = "/keys?api-version=7.4";
