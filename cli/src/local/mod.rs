@@ -1,0 +1,4 @@
+//! The local stack.
+
+pub mod app;
+pub mod azurite;
