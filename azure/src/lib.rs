@@ -1,1 +1,19 @@
-//! Placeholder, replaced in the next commit.
+//! How Signet reaches Azure.
+//!
+//! - [`roots`]: which certificate authorities are trusted
+//! - [`transport`]: the one HTTPS client that every SDK client is given
+//! - [`identity`]: one credential per audience, refreshed before it is needed
+//! - [`failure`]: what an SDK error means to the caller: who is at fault, and whether trying again can help
+
+pub mod failure;
+pub mod identity;
+pub mod roots;
+pub mod transport;
+
+use azure_core::http::{ClientOptions, RetryOptions, Transport};
+
+/// Options for an SDK client: this transport, and no retries, since the caller retries within its own deadline.
+#[must_use]
+pub fn client_options(transport: &Transport) -> ClientOptions {
+    ClientOptions { transport: Some(transport.clone()), retry: RetryOptions::none(), ..ClientOptions::default() }
+}

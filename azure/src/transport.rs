@@ -1,0 +1,191 @@
+//! The one transport: hyper over rustls, HTTP/1.1 with keep-alive, shared by every Azure client.
+//!
+//! A try (connect, TLS, request, whole response) has a bounded time; what fails is an error that the caller may retry,
+//! and no status code is ever turned into an error here.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use azure_core::{
+    Error, Result,
+    error::ErrorKind,
+    http::{AsyncRawResponse, Body, HttpClient, Method, Request, StatusCode, Transport, headers::Headers},
+};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use http_body_util::{BodyExt, Full};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{
+        Client,
+        connect::{
+            HttpConnector,
+            dns::{GaiResolver, Name},
+        },
+    },
+    rt::{TokioExecutor, TokioTimer},
+};
+use tower_service::Service;
+
+use crate::roots::Roots;
+
+/// How long a connection may take, TCP alone.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one try may take, from connecting to the last byte of the response.
+pub const TRY_TIMEOUT: Duration = Duration::from_secs(15);
+/// An idle connection is closed before the services close it (Azure Storage does after two minutes or more).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Builds the transport. Clones share its connections.
+#[must_use]
+pub fn transport(roots: &Roots) -> Transport {
+    Transport::new(Arc::new(Https { client: client(roots) }))
+}
+
+/// TLS as every client of ours speaks it: ring, TLS 1.2 and 1.3, session resumption, these roots.
+#[must_use]
+pub fn tls_config(roots: &Roots) -> rustls::ClientConfig {
+    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has cipher suites for TLS 1.2 and 1.3")
+        .with_root_certificates(roots.store())
+        .with_no_client_auth()
+}
+
+type HyperClient = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
+
+fn client(roots: &Roots) -> HyperClient {
+    let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    // Plain HTTP is for the platform's identity endpoint alone; the SDK refuses to send a token over it.
+    let https = HttpsConnectorBuilder::new()
+        .with_tls_config(tls_config(roots))
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp);
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .build(https)
+}
+
+#[derive(Debug)]
+struct Https {
+    client: HyperClient,
+}
+
+#[async_trait]
+impl HttpClient for Https {
+    async fn execute_request(&self, request: &Request) -> Result<AsyncRawResponse> {
+        let outgoing = to_hyper(request).await?;
+        match tokio::time::timeout(TRY_TIMEOUT, self.exchange(outgoing)).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => Err(Error::with_message_fn(ErrorKind::Io, || {
+                format!("no complete answer within {} s", TRY_TIMEOUT.as_secs())
+            })),
+        }
+    }
+}
+
+impl Https {
+    async fn exchange(&self, request: hyper::Request<Full<Bytes>>) -> Result<AsyncRawResponse> {
+        let response = self.client.request(request).await.map_err(|error| {
+            let kind = if error.is_connect() { ErrorKind::Connection } else { ErrorKind::Io };
+            Error::new(kind, error)
+        })?;
+        let (head, body) = response.into_parts();
+        let mut headers = Headers::new();
+        for (name, value) in &head.headers {
+            // Values that are not ASCII text carry nothing that a client here reads.
+            if let Ok(value) = value.to_str() {
+                headers.insert(name.as_str().to_owned(), value.to_owned());
+            }
+        }
+        let body = body.collect().await.map_err(|error| Error::new(ErrorKind::Io, error))?.to_bytes();
+        Ok(AsyncRawResponse::from_bytes(StatusCode::from(head.status.as_u16()), headers, body))
+    }
+}
+
+async fn to_hyper(request: &Request) -> Result<hyper::Request<Full<Bytes>>> {
+    let body = match request.body().clone() {
+        Body::Bytes(bytes) => bytes,
+        Body::SeekableStream(mut stream) => {
+            let mut whole = BytesMut::new();
+            while let Some(chunk) = stream.next().await {
+                whole.extend_from_slice(&chunk.map_err(|error| Error::new(ErrorKind::Io, error))?);
+            }
+            whole.freeze()
+        }
+    };
+    let mut builder = hyper::Request::builder().method(method(request.method())).uri(request.url().as_str());
+    for (name, value) in request.headers().iter() {
+        builder = builder.header(name.as_str(), value.as_str());
+    }
+    builder.body(Full::new(body)).map_err(|error| Error::new(ErrorKind::Other, error))
+}
+
+fn method(method: Method) -> hyper::Method {
+    match method {
+        Method::Delete => hyper::Method::DELETE,
+        Method::Head => hyper::Method::HEAD,
+        Method::Patch => hyper::Method::PATCH,
+        Method::Post => hyper::Method::POST,
+        Method::Put => hyper::Method::PUT,
+        _ => hyper::Method::GET,
+    }
+}
+
+/// The system's resolver, except that names under `.localhost` are loopback without a look-up (RFC 6761, section 6.3).
+#[derive(Clone, Debug)]
+struct Resolver(GaiResolver);
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        if is_localhost(name.as_str()) {
+            let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+            let addresses = loopback.map(|address| SocketAddr::new(address, 0)).to_vec();
+            return Box::pin(std::future::ready(Ok(addresses.into_iter())));
+        }
+        let lookup = self.0.call(name);
+        Box::pin(async move { Ok(lookup.await?.collect::<Vec<_>>().into_iter()) })
+    }
+}
+
+fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let last_label = name.rsplit('.').next().unwrap_or(name);
+    last_label.eq_ignore_ascii_case("localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_label_makes_a_name_local() {
+        for name in ["localhost", "dev.vault.localhost", "DEV.VAULT.LOCALHOST", "a.localhost."] {
+            assert!(is_localhost(name), "{name}");
+        }
+        for name in ["localhost.example.com", "notlocalhost", "127.0.0.1", ""] {
+            assert!(!is_localhost(name), "{name}");
+        }
+    }
+}
