@@ -1,3 +1,3 @@
-//! The operator's tool: a local stack of real services, and what is told about results.
+//! The operator's tool, and the local stack that it shares with the end-to-end tests.
 
 pub mod local;
