@@ -5,6 +5,7 @@
 //! - [`identity`]: the App Service endpoint that hands out tokens for a managed identity
 //! - [`app`]: the function app of this checkout, and the shipping binary in it
 //! - [`listener`], [`proxy`], [`certificates`]: how the services are served, over TLS
+//! - [`stack`]: all of it together
 //! - [`tap`]: every request to them counted, listed, or made to fail
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that meets an error has failed"))]
@@ -15,6 +16,7 @@ pub mod certificates;
 pub mod identity;
 pub mod listener;
 pub mod proxy;
+pub mod stack;
 pub mod tap;
 pub mod vault;
 
