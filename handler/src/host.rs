@@ -140,7 +140,7 @@ struct About {
 /// Logs an item's fate in one line, and tells the host.
 fn conclude(about: &About, fate: Fate) -> Response {
     let About { function, invocation_id, message_id, dequeue_count, took } = about;
-    let message = message_id.as_deref().unwrap_or("unknown");
+    let message_id = message_id.as_deref().unwrap_or("unknown");
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match fate {
         Fate::Done { id, results } => {
