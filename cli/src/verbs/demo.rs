@@ -14,7 +14,11 @@ use azure_storage_queue::models::QueueMessage;
 use clap::Args;
 use futures::TryStreamExt;
 use serde_json::{Value, json};
-use signet_core::{base64, jwks::{self, JwkSet}, work_item::Format};
+use signet_core::{
+    base64,
+    jwks::{self, JwkSet},
+    work_item::Format,
+};
 
 use crate::{
     local::{
@@ -98,9 +102,6 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
             built.as_secs_f64(),
         );
     }
-    for app in apps {
-        app.host.stop().await;
-    }
     let all_is_well = good == items.len() && rejection["reason"] == "invalid-work-item";
     Ok(if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -139,9 +140,10 @@ impl App {
     async fn start(stack: &Arc<Stack>, root: &AppRoot, name: &'static str, spec: KeySpec) -> Result<Self, Error> {
         let deployment = Arc::new(Deployment::start(stack, name).await?);
         let key = deployment.create_key("signing", spec).await?;
-        let mut options = HostOptions::new(root.directory(), deployment.settings(&key), deployment.queues()?);
+        let mut options = HostOptions::new(root.directory(), deployment.settings(&key));
+        options.queues = Some(Arc::new(deployment.queues()?));
         options.clear_environment = true;
-        Ok(Self { name, spec, host: Host::start(options).await?, deployment })
+        Ok(Self { name, spec, host: Host::start(options)?, deployment })
     }
 
     async fn send(&self, format: Format) -> Result<Item, Error> {
@@ -241,7 +243,15 @@ impl Row {
             Err(NoVerdict::Invalid(why) | NoVerdict::Unknown(why)) => (String::new(), format!("✘ {why}")),
         };
         let (format, key) = (self.format.to_string(), format!("{:?}", self.spec));
-        vec![self.blob.clone(), format, key, algorithm, self.bytes.to_string(), format!("{} ms", self.waited.as_millis()), verified]
+        vec![
+            self.blob.clone(),
+            format,
+            key,
+            algorithm,
+            self.bytes.to_string(),
+            format!("{} ms", self.waited.as_millis()),
+            verified,
+        ]
     }
 }
 

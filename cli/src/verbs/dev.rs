@@ -64,9 +64,10 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     let host = match options.host {
         HostChoice::Func => None,
         HostChoice::StandIn => {
-            let mut options = HostOptions::new(root.directory(), settings.clone(), deployment.queues()?);
+            let mut options = HostOptions::new(root.directory(), settings.clone());
+            options.queues = Some(Arc::new(deployment.queues()?));
             options.clear_environment = true;
-            let host = Host::start(options).await?;
+            let host = Host::start(options)?;
             host.ready().await?;
             Some(host)
         }
@@ -78,9 +79,6 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
         show(options, &settings, &file.0);
     }
     print_log_until_interrupted(host.as_ref()).await?;
-    if let Some(host) = host {
-        host.stop().await;
-    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -155,11 +153,16 @@ async fn print_log_until_interrupted(host: Option<&Host>) -> Result<(), Error> {
                     println!("{}", line.text);
                 }
                 printed = log.len();
-                if let Some(why) = host.has_stopped() {
-                    return Err(format!("the host has stopped: {why}").into());
-                }
             }
+            why = stopped(host) => return Err(format!("the host has stopped: {why}").into()),
         }
+    }
+}
+
+async fn stopped(host: Option<&Host>) -> String {
+    match host {
+        Some(host) => host.stopped().await,
+        None => std::future::pending().await,
     }
 }
 

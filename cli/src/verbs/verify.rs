@@ -82,7 +82,9 @@ async fn verify(options: &Options) -> Result<Verdict, NoVerdict> {
     let document = read(&options.result).await?;
     let content = match &options.content {
         None => None,
-        Some(path) => Some(std::fs::read(path).map_err(|e| unknown(format!("{} cannot be read: {e}", path.display())))?),
+        Some(path) => {
+            Some(std::fs::read(path).map_err(|e| unknown(format!("{} cannot be read: {e}", path.display())))?)
+        }
     };
     let keys = read(&key_set_location(options)?).await?;
     let keys = std::str::from_utf8(&keys.bytes).map_err(|_| "not UTF-8".to_owned()).and_then(JwkSet::parse);
@@ -112,13 +114,9 @@ pub fn verdict(document: &Document, content: Option<&[u8]>, keys: &JwkSet) -> Re
 }
 
 /// A bare signature says neither key nor algorithm. The blob's metadata does; else every key of the set is tried.
-fn verify_raw(
-    document: &Document,
-    text: &str,
-    content: Option<&[u8]>,
-    keys: &JwkSet,
-) -> Result<Verdict, NoVerdict> {
-    let content = content.ok_or_else(|| unknown("a bare signature does not hold its content: give it with --content"))?;
+fn verify_raw(document: &Document, text: &str, content: Option<&[u8]>, keys: &JwkSet) -> Result<Verdict, NoVerdict> {
+    let content =
+        content.ok_or_else(|| unknown("a bare signature does not hold its content: give it with --content"))?;
     let candidates: Vec<Jwk> = match document.metadata.get("signet_kid") {
         Some(kid) => vec![keys.select(Some(kid)).map_err(|error| invalid(error.to_string()))?],
         None => keys.usable().collect(),
@@ -169,9 +167,11 @@ fn key_set_location(options: &Options) -> Result<String, NoVerdict> {
     } else {
         settings::required_url("SIGNET_RESULTS").ok().and_then(|url| format!("{}/x", url.as_str()).parse().ok())
     };
-    container.as_ref().and_then(remote::key_set_beside).map(String::from).ok_or_else(|| {
-        unknown("there are no keys to verify with: give them with --jwks, or set SIGNET_RESULTS")
-    })
+    container
+        .as_ref()
+        .and_then(remote::key_set_beside)
+        .map(String::from)
+        .ok_or_else(|| unknown("there are no keys to verify with: give them with --jwks, or set SIGNET_RESULTS"))
 }
 
 fn as_json(verdict: &Verdict) -> serde_json::Value {
