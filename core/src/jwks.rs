@@ -185,6 +185,9 @@ fn kid_of(key: &str) -> Option<String> {
 }
 
 #[cfg(test)]
+mod key_types;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

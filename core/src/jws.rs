@@ -214,3 +214,12 @@ fn decode(text: impl AsRef<str>, part: &str) -> Result<Vec<u8>, Refusal> {
 fn malformed(why: impl Into<String>) -> Refusal {
     Refusal::Malformed(why.into())
 }
+
+#[cfg(test)]
+mod forms;
+#[cfg(test)]
+pub(crate) mod published;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod vectors;
