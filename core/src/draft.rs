@@ -89,3 +89,6 @@ fn protected_header(item: &WorkItem, key: &SigningKey, issued_at: i64) -> String
     let (kid, content_type) = (Value::from(key.kid.as_str()), Value::from(item.content_type.as_str()));
     format!(r#"{{"alg":"{}","kid":{kid},"cty":{content_type},"iat":{issued_at}}}"#, key.algorithm)
 }
+
+#[cfg(test)]
+mod round_trips;

@@ -103,7 +103,11 @@ impl Jwk {
     /// Reads a public JWK for signatures (RFC 7517, section 4; RFC 7518, section 6).
     pub fn parse(text: &str) -> Result<Self, String> {
         let members = Members::parse(text).map_err(|error| error.to_string())?;
-        if members.string("use").is_some_and(|usage| usage != "sig") {
+        let optional = |name: &str| match members.value(name) {
+            None => Ok(None),
+            Some(text) => json::string(text).map(Some).ok_or_else(|| format!("its `{name}` is no string")),
+        };
+        if optional("use")?.is_some_and(|usage| usage != "sig") {
             return Err("its `use` is not `sig`".to_owned());
         }
         if let Some(operations) = members.value("key_ops") {
@@ -127,9 +131,9 @@ impl Jwk {
             _ => Err(KeyError::Unsupported),
         };
         Ok(Self {
-            kid: members.string("kid").map(Cow::into_owned),
+            kid: optional("kid")?.map(Cow::into_owned),
             key: key.map_err(|error| error.to_string())?,
-            restricted_to: members.string("alg").map(Cow::into_owned),
+            restricted_to: optional("alg")?.map(Cow::into_owned),
         })
     }
 
@@ -179,6 +183,9 @@ pub fn jwk(kid: &str, key: &PublicKey) -> String {
 fn kid_of(key: &str) -> Option<String> {
     json::Members::parse(key).ok()?.string("kid").map(Cow::into_owned)
 }
+
+#[cfg(test)]
+mod key_types;
 
 #[cfg(test)]
 mod tests {

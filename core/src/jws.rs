@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt};
 use crate::{
     algorithm::Algorithm,
     base64,
-    json::Members,
+    json::{self, Members},
     jwks::{JwkSet, SelectError},
 };
 
@@ -78,22 +78,23 @@ pub fn verify(document: &str, content: Option<&[u8]>, keys: &JwkSet) -> Result<V
     let header_json = decode(jws.protected, "protected")?;
     let header_text = String::from_utf8(header_json).map_err(|_| malformed("the header is not UTF-8"))?;
     let header = Members::parse(&header_text).map_err(|error| malformed(format!("the header: {error}")))?;
-    if let Some(other) = &jws.unprotected
-        && other.iter().any(|(name, _)| header.value(name).is_some())
-    {
-        return Err(malformed("a header member is both protected and unprotected"));
+    if let Some(unprotected) = &jws.unprotected {
+        check_unprotected(unprotected, &header)?;
     }
 
     let algorithm_name = header.string("alg").ok_or_else(|| Refusal::Algorithm("(none is given)".to_owned()))?;
     let algorithm: Algorithm =
         algorithm_name.parse().map_err(|_| Refusal::Algorithm(algorithm_name.clone().into_owned()))?;
     let encoded = payload_is_encoded(&header)?;
-    let kid = header.string("kid").or_else(|| jws.unprotected.as_ref()?.string("kid")).map(Cow::into_owned);
+    let kid = header.value("kid").or_else(|| jws.unprotected.as_ref()?.value("kid"));
+    let kid = kid.map(|kid| json::string(kid).ok_or_else(|| malformed("`kid` is no string"))).transpose()?;
+    let kid = kid.map(Cow::into_owned);
     let jwk = keys.select(kid.as_deref()).map_err(Refusal::Key)?;
     if !jwk.allows(algorithm) {
         return Err(Refusal::AlgorithmDoesNotFitKey);
     }
 
+    let signature = decode(jws.signature, "signature")?;
     let attached = match &jws.payload {
         Some(payload) if encoded => Some(Cow::Owned(decode(payload, "payload")?)),
         Some(payload) => Some(Cow::Borrowed(payload.as_bytes())),
@@ -107,7 +108,6 @@ pub fn verify(document: &str, content: Option<&[u8]>, keys: &JwkSet) -> Result<V
     };
     let input = if encoded { Cow::Owned(base64::encode_url(&signed).into_bytes()) } else { signed.clone() };
     let digest = algorithm.hash().digest(&[jws.protected.as_bytes(), b".", &input]);
-    let signature = decode(jws.signature, "signature")?;
     jwk.key.verify(algorithm, &digest, &signature).map_err(|_| Refusal::Signature)?;
 
     Ok(Verified {
@@ -134,10 +134,11 @@ impl<'a> Jws<'a> {
 
     /// RFC 7515, section 7.1.
     fn parse_compact(document: &'a str) -> Result<Self, Refusal> {
-        let shape = || malformed("three parts with dots between them are expected");
-        let (protected, rest) = document.split_once('.').ok_or_else(shape)?;
-        // An unencoded payload may hold dots itself; the signature cannot.
-        let (payload, signature) = rest.rsplit_once('.').ok_or_else(shape)?;
+        // An unencoded payload that has dots itself is not for this form (RFC 7797, section 5.2).
+        let parts: Vec<&str> = document.splitn(4, '.').collect();
+        let [protected, payload, signature] = parts[..] else {
+            return Err(malformed("three parts with dots between them are expected"));
+        };
         let payload = (!payload.is_empty()).then_some(Cow::Borrowed(payload));
         Ok(Self { protected, payload, signature, unprotected: None })
     }
@@ -164,6 +165,20 @@ impl<'a> Jws<'a> {
         };
         Ok(Self { protected: text("protected")?, payload, signature: text("signature")?, unprotected })
     }
+}
+
+/// No member may be in both headers (RFC 7515, section 7.2.1), and what changes the meaning of the whole must be
+/// protected: `crit` (RFC 7515, section 4.1.11) and `b64` (RFC 7797, section 3).
+fn check_unprotected(unprotected: &Members<'_>, header: &Members<'_>) -> Result<(), Refusal> {
+    for (name, _) in unprotected.iter() {
+        if header.value(name).is_some() {
+            return Err(malformed(format!("the header member `{name}` is both protected and unprotected")));
+        }
+        if matches!(name, "crit" | "b64") {
+            return Err(malformed(format!("the header member `{name}` is unprotected")));
+        }
+    }
+    Ok(())
 }
 
 /// Whether the payload stands in Base64url, which only a critical `b64` can change (RFC 7797, sections 3 and 6).
@@ -199,3 +214,12 @@ fn decode(text: impl AsRef<str>, part: &str) -> Result<Vec<u8>, Refusal> {
 fn malformed(why: impl Into<String>) -> Refusal {
     Refusal::Malformed(why.into())
 }
+
+#[cfg(test)]
+mod forms;
+#[cfg(test)]
+pub(crate) mod published;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod vectors;

@@ -25,3 +25,6 @@ pub mod key;
 pub mod raw;
 pub mod rejection;
 pub mod work_item;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,250 @@
+//! A draft's way from a work item to a result and back, and the signatures that it refuses.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
+
+use rsa::pkcs8::EncodePublicKey;
+
+use super::*;
+use crate::{
+    json::Members,
+    jws,
+    key::Curve,
+    testing::{Signer, stranger},
+};
+
+const ISSUED_AT: i64 = 1_795_255_200;
+
+fn item(content_type: &str, content: &[u8]) -> WorkItem {
+    WorkItem {
+        id: "invoices/2026/0042".to_owned(),
+        formats: Format::ALL.to_vec(),
+        content_type: content_type.to_owned(),
+        content: content.to_owned(),
+        sha256: crate::algorithm::sha256_hex(content),
+    }
+}
+
+fn complete(signer: &Signer, item: &WorkItem, format: Format) -> String {
+    let draft = Draft::new(item, format, &signer.key, ISSUED_AT);
+    let signature = signer.sign(draft.digest());
+    let result = draft.complete(&signature, &signer.key).expect("its own signature");
+    String::from_utf8(result).expect("text")
+}
+
+#[test]
+fn every_algorithm_in_every_jws_format_verifies() {
+    let contents: [(&str, &[u8]); 4] = [
+        ("application/json", br#"{ "amount": "12.50", "currency": "EUR" }"#),
+        ("application/octet-stream", &[0x00, 0xff, 0x2e, 0x0a]),
+        (r#"text/plain; charset="utf-8""#, "Grüße. \u{1f58b}\r\n".as_bytes()),
+        ("application/octet-stream", b""),
+    ];
+    for algorithm in Algorithm::ALL {
+        let signer = Signer::new(algorithm);
+        for (content_type, content) in contents {
+            for format in [Format::Jws, Format::JwsCompact] {
+                let result = complete(&signer, &item(content_type, content), format);
+                let verified = jws::verify(&result, Some(content), &signer.published());
+                let expected = jws::Verified {
+                    algorithm,
+                    kid: Some(signer.key.kid.clone()),
+                    issued_at: Some(ISSUED_AT),
+                    content_type: Some(content_type.to_owned()),
+                    content: content.to_owned(),
+                };
+                assert_eq!(verified, Ok(expected), "{algorithm} {format}: {result}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_jws_is_of_its_serialisation_and_its_header_has_four_members() {
+    for algorithm in Algorithm::ALL {
+        let signer = Signer::new(algorithm);
+        let item = item("application/json", b"{}");
+
+        let compact = complete(&signer, &item, Format::JwsCompact);
+        let [protected, payload, signature] = compact.split('.').collect::<Vec<_>>()[..] else {
+            panic!("three parts: {compact}");
+        };
+        assert_eq!(payload, "e30");
+        let header = String::from_utf8(base64::decode_url(protected).expect("Base64url")).expect("UTF-8");
+        let kid = &signer.key.kid;
+        assert_eq!(
+            header,
+            format!(r#"{{"alg":"{algorithm}","kid":"{kid}","cty":"application/json","iat":{ISSUED_AT}}}"#)
+        );
+        assert!(base64::decode_url(signature).is_some(), "{signature}");
+
+        let flattened = complete(&signer, &item, Format::Jws);
+        let members = Members::parse(&flattened).expect("an object");
+        let names: Vec<&str> = members.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["payload", "protected", "signature"]);
+        assert_eq!(members.string("payload").as_deref(), Some("e30"));
+        assert_eq!(members.string("protected").as_deref(), Some(protected));
+    }
+}
+
+#[test]
+fn a_header_escapes_what_json_must_escape() {
+    let mut signer = Signer::new(Algorithm::Es256);
+    signer.key.kid = "a \"quoted\\\u{1}\" kid".to_owned();
+    let result = complete(&signer, &item("x/\"y\"", b"z"), Format::JwsCompact);
+    let verified = jws::verify(&result, None, &signer.published()).expect("verifies");
+    assert_eq!(verified.kid.as_ref(), Some(&signer.key.kid));
+    assert_eq!(verified.content_type.as_deref(), Some("x/\"y\""));
+}
+
+#[test]
+fn every_algorithms_raw_signature_verifies_after_decoding() {
+    let content = b"the content";
+    for algorithm in Algorithm::ALL {
+        let signer = Signer::new(algorithm);
+        let (public, digest) = (&signer.key.public, algorithm.hash().digest(&[content]));
+        let text = complete(&signer, &item("text/plain", content), Format::Raw);
+        for text in [text.clone(), format!("{text}\n")] {
+            let signature = raw::decode(algorithm, public.curve(), &text).expect("the signature's form");
+            assert_eq!(public.verify(algorithm, &digest, &signature), Ok(()), "{algorithm}");
+        }
+        assert_eq!(raw::decode(algorithm, other_kind(public.curve()), &text), None, "{algorithm}");
+    }
+}
+
+/// None for a curve, a curve for none.
+fn other_kind(curve: Option<Curve>) -> Option<Curve> {
+    curve.is_none().then_some(Curve::P256)
+}
+
+#[test]
+fn no_draft_is_completed_by_another_signature() {
+    for algorithm in Algorithm::ALL {
+        let signer = Signer::new(algorithm);
+        let other = SigningKey { public: stranger(&signer.key.public), ..signer.key.clone() };
+        for format in Format::ALL {
+            let draft = || Draft::new(&item("text/plain", b"signed"), format, &signer.key, ISSUED_AT);
+            let good = signer.sign(draft().digest());
+            let refused = |signature: &[u8], why: &str| {
+                let outcome = draft().complete(signature, &signer.key);
+                assert_eq!(outcome, Err(SignatureError::Invalid), "{algorithm} {format}: {why}");
+            };
+            for at in [0, good.len() / 2, good.len() - 1] {
+                let mut changed = good.clone();
+                changed[at] ^= 1;
+                refused(&changed, "one bit changed");
+            }
+            refused(&[], "empty");
+            refused(&good[..good.len() - 1], "a byte short");
+            refused(&good[1..], "a byte short in front");
+            refused(&[&good[..], &[0]].concat(), "a byte long");
+            refused(&[&[0], &good[..]].concat(), "a byte long in front");
+            refused(&[&good[..], &good[..]].concat(), "twice");
+            refused(&vec![0; good.len()], "zero");
+            refused(&vec![0xff; good.len()], "beyond the modulus");
+            if algorithm.is_ecdsa() {
+                refused(&raw::ecdsa_to_der(&good), "in DER");
+                let half = good.len() / 2;
+                refused(&[&vec![0; half], &good[half..]].concat(), "r is zero");
+                refused(&[&good[..half], &vec![0; half]].concat(), "s is zero");
+                refused(&[&good[half..], &good[..half]].concat(), "s || r");
+            }
+            let elsewhere = Draft::new(&item("text/plain", b"other"), format, &signer.key, ISSUED_AT);
+            refused(&signer.sign(elsewhere.digest()), "over another content");
+            assert_eq!(draft().complete(&good, &other), Err(SignatureError::Invalid), "{algorithm}: another key");
+            assert!(draft().complete(&good, &signer.key).is_ok(), "{algorithm}");
+        }
+    }
+}
+
+#[test]
+fn an_algorithm_of_another_kind_of_key_completes_nothing() {
+    for algorithm in Algorithm::ALL {
+        let signer = Signer::new(algorithm);
+        for other in Algorithm::ALL.into_iter().filter(|other| !signer.key.public.can(*other)) {
+            let key = SigningKey { algorithm: other, ..signer.key.clone() };
+            let draft = Draft::new(&item("text/plain", b"x"), Format::Raw, &key, ISSUED_AT);
+            let signature = signer.sign(&algorithm.hash().digest(&[b"x"]));
+            let outcome = draft.complete(&signature, &key);
+            assert_eq!(outcome, Err(SignatureError::AlgorithmDoesNotFitKey), "{algorithm} as {other}");
+        }
+    }
+}
+
+/// ECDSA has `(r, s)` and `(r, n - s)` for the same digest (SEC 1, section 4.1.4), and a vault returns either.
+#[test]
+fn both_halves_of_s_are_accepted_on_secp256k1() {
+    let signer = Signer::new(Algorithm::Es256K);
+    for format in Format::ALL {
+        let draft = || Draft::new(&item("text/plain", b"x"), format, &signer.key, ISSUED_AT);
+        let signature = k256::ecdsa::Signature::from_slice(&signer.sign(draft().digest())).expect("r || s");
+        let low = signature.normalize_s().unwrap_or(signature);
+        let (r, s) = low.split_scalars();
+        let high = k256::ecdsa::Signature::from_scalars(r, -s).expect("r || n - s");
+        assert!(high.normalize_s().is_some() && low.normalize_s().is_none());
+        for signature in [low, high] {
+            let result = draft().complete(&signature.to_vec(), &signer.key).expect("either half");
+            let result = String::from_utf8(result).expect("text");
+            if format != Format::Raw {
+                assert!(jws::verify(&result, None, &signer.published()).is_ok());
+            }
+        }
+    }
+}
+
+/// `openssl dgst -verify` is the judge; without it the test says so and ends.
+#[test]
+fn openssl_verifies_every_raw_signature() {
+    let Ok(version) = Command::new("openssl").arg("version").output() else {
+        println!("skipped: there is no openssl on the PATH");
+        return;
+    };
+    println!("{}", String::from_utf8_lossy(&version.stdout).trim());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [key, signature, content] = ["key.pem", "content.sig", "content"].map(|name| folder.path().join(name));
+    let verifies = |algorithm: Algorithm| {
+        let mut openssl = Command::new("openssl");
+        let digest = if algorithm == Algorithm::Es256K { "256" } else { &algorithm.name()[2..] };
+        openssl.arg("dgst").arg(format!("-sha{digest}")).arg("-verify").arg(&key).arg("-signature").arg(&signature);
+        if algorithm.name().starts_with("PS") {
+            openssl.args(["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:-1"]);
+        }
+        openssl.arg(&content).stdin(Stdio::null()).output().expect("openssl runs").status.success()
+    };
+    for algorithm in Algorithm::ALL {
+        let signer = Signer::new(algorithm);
+        let text = complete(&signer, &item("text/plain", b"the content"), Format::Raw);
+        fs::write(&key, pem(&signer.key.public)).expect("written");
+        fs::write(&signature, base64::decode_any(&text).expect("Base64")).expect("written");
+        fs::write(&content, b"the content").expect("written");
+        assert!(verifies(algorithm), "{algorithm}: {text}");
+        fs::write(&content, b"other content").expect("written");
+        assert!(!verifies(algorithm), "{algorithm} with other content");
+    }
+}
+
+/// The key as a `SubjectPublicKeyInfo` (RFC 5280, section 4.1.2.7; RFC 5480, section 2) in PEM (RFC 7468).
+fn pem(key: &PublicKey) -> String {
+    let der = if let Some((curve, x, y)) = key.ec_parts() {
+        let head: &[u8] = match curve {
+            Curve::P256 => {
+                b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42"
+            }
+            Curve::P384 => b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62",
+            Curve::P521 => {
+                b"\x30\x81\x9b\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x23\x03\x81\x86"
+            }
+            Curve::P256K => b"\x30\x56\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x0a\x03\x42",
+        };
+        [head, &[0x00, 0x04], &x, &y].concat()
+    } else {
+        let (n, e) = key.rsa_parts().expect("an RSA key");
+        let key = rsa::RsaPublicKey::new(rsa::BigUint::from_bytes_be(&n), rsa::BigUint::from_bytes_be(&e));
+        key.expect("sound parts").to_public_key_der().expect("an encoding").into_vec()
+    };
+    let text = base64::encode(&der);
+    let lines: Vec<&str> = (0..text.len()).step_by(64).map(|at| &text[at..text.len().min(at + 64)]).collect();
+    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
+}
