@@ -243,7 +243,7 @@ async fn forced(shared: &Shared) {
 }
 
 const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 
 /// Half the remaining life, which for every lifetime over ten minutes is before the SDK would fetch one inline.
 fn until_refresh(expires_on: OffsetDateTime) -> Duration {

@@ -50,8 +50,7 @@ pub fn transport(roots: &Roots) -> Transport {
 }
 
 /// TLS as every client of ours speaks it: ring, TLS 1.2 and 1.3, session resumption, these roots.
-#[must_use]
-pub fn tls_config(roots: &Roots) -> rustls::ClientConfig {
+fn tls_config(roots: &Roots) -> rustls::ClientConfig {
     rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring has cipher suites for TLS 1.2 and 1.3")

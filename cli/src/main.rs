@@ -1,1 +1,65 @@
-fn main() {}
+//! `signet`: the operator's tool.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use signet::{
+    settings,
+    verbs::{demo, dev, package, send, verify},
+};
+
+/// Queue in, signature out: the operator's tool of Signet.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+
+    /// App settings in the form of local.settings.json; default: that file in the current directory, if there is one
+    #[arg(long, global = true, value_name = "FILE")]
+    settings: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Shows the main job, end to end, without any cloud account
+    Demo(demo::Options),
+    /// Runs the local stack until Ctrl-C
+    Dev(dev::Options),
+    /// Puts work items on the queue
+    Send(send::Options),
+    /// Verifies a result with the published keys: exit 0 valid, 1 not valid, 2 could not tell
+    Verify(verify::Options),
+    /// Builds the handler in the shipping profile and puts it at bin/handler
+    Package(package::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match settings::load(arguments.settings.as_deref()) {
+        Ok(settings::Loaded::Here) => {}
+        Ok(settings::Loaded::InChild(code)) => return code.into(),
+        Err(error) => return failed(&error, 2),
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into(), 2),
+    };
+    let outcome = runtime.block_on(async {
+        match arguments.verb {
+            Verb::Demo(options) => demo::run(&options).await,
+            Verb::Dev(options) => dev::run(&options).await,
+            Verb::Send(options) => send::run(&options).await,
+            Verb::Verify(options) => Ok(verify::run(&options).await),
+            Verb::Package(options) => package::run(&options).await,
+        }
+    });
+    // What still runs in the background must not keep a finished command from ending.
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|error| failed(&error, 2))
+}
+
+fn failed(error: &settings::Error, code: u8) -> ExitCode {
+    eprintln!("signet: {error}");
+    code.into()
+}

@@ -1,1 +1,27 @@
-//! Placeholder, replaced in the next commit.
+//! What a message means and what a signature is. Pure code: no I/O, no clock, no async.
+//!
+//! In the order in which a message passes through:
+//!
+//! - [`envelope`]: what the Functions host posts, down to the message's bytes
+//! - [`work_item`]: the bytes as a work item: what to sign, in which formats, under which name
+//! - [`draft`]: a result that still lacks its signature; only a verified one completes it
+//! - [`rejection`]: why a message can never succeed, and the record that says so
+//!
+//! And what these stand on:
+//!
+//! - [`algorithm`], [`key`]: signature algorithms and public keys, and whether a signature is good
+//! - [`jwks`]: the published set of keys
+//! - [`jws`], [`raw`]: reading results back
+//! - [`base64`], [`json`]: strict decoding
+
+pub mod algorithm;
+pub mod base64;
+pub mod draft;
+pub mod envelope;
+pub mod json;
+pub mod jwks;
+pub mod jws;
+pub mod key;
+pub mod raw;
+pub mod rejection;
+pub mod work_item;

@@ -1,5 +1,26 @@
-//! The local stack.
+//! The local stack: everything that Signet needs of Azure, on 127.0.0.1, real where it can be.
+//!
+//! - [`azurite`]: Blob and Queue Storage, Microsoft's own emulator
+//! - [`vault`]: a Key Vault with real keys and signatures
+//! - [`identity`]: the App Service endpoint that hands out tokens for a managed identity
+//! - [`host`]: a stand-in for the Functions host, which reads this checkout's host.json and function.json
+//! - [`app`]: the function app of this checkout, and the shipping binary in it
+//! - [`listener`], [`proxy`], [`certificates`]: how the services are served, over TLS
+//! - [`tap`]: every request to them counted, listed, or made to fail
+//! - [`stack`]: all of it together
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that meets an error has failed"))]
 
 pub mod app;
 pub mod azurite;
+pub mod certificates;
 pub mod host;
+pub mod identity;
+pub mod listener;
+pub mod proxy;
+pub mod stack;
+pub mod tap;
+pub mod vault;
+
+#[cfg(test)]
+mod test_client;

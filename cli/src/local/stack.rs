@@ -1,0 +1,269 @@
+//! The pieces put together: one Azurite and one certificate authority for all, and for each deployment its own vault,
+//! identity endpoint, queue and containers, each behind a tap.
+
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use azure_core::{
+    credentials::{AccessToken, TokenCredential, TokenRequestOptions},
+    http::{Transport, Url},
+    time::OffsetDateTime,
+};
+use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions};
+use azure_storage_queue::{QueueClient, QueueServiceClient, QueueServiceClientOptions};
+use signet_azure::{client_options, roots::Roots, transport::transport};
+use tempfile::TempDir;
+
+use super::{
+    app::Progress,
+    azurite::{Azurite, AzuriteOptions},
+    certificates::{CertificateFiles, Certificates, LOCAL_NAMES},
+    identity::{Identity, IdentityEndpoint, Issuer, SYSTEM_ASSIGNED},
+    listener::Listener,
+    proxy::Proxy,
+    tap::Tap,
+    vault::{KeySpec, Vault},
+};
+
+/// The storage account that Azurite has by itself.
+pub const ACCOUNT: &str = "devstoreaccount1";
+/// The vault's name in every deployment.
+pub const VAULT: &str = "dev";
+
+/// What all deployments share. Dropped, everything ends and nothing is left.
+#[derive(Debug)]
+pub struct Stack {
+    azurite: Azurite,
+    certificates: Certificates,
+    files: CertificateFiles,
+    transport: Transport,
+    directory: TempDir,
+}
+
+impl Stack {
+    /// Makes certificates and starts Azurite, fetching it first where needed.
+    pub async fn start(progress: Progress<'_>) -> Result<Arc<Self>, StackError> {
+        let directory = tempfile::Builder::new().prefix("signet-").tempdir().map_err(|e| fault("a directory", e))?;
+        let certificates = Certificates::generate(&LOCAL_NAMES).map_err(|e| fault("certificates", e))?;
+        let files = certificates.write_to(directory.path()).map_err(|e| fault("certificates", e))?;
+        let options = AzuriteOptions {
+            certificate: files.certificate.clone(),
+            key: files.key.clone(),
+            directory: directory.path().to_owned(),
+        };
+        let azurite = Azurite::start(&options, progress).await.map_err(|e| fault("Azurite", e))?;
+        let roots = Roots::from_pem_file(&files.authority).map_err(|e| fault("certificates", e))?;
+        Ok(Arc::new(Self { azurite, certificates, files, transport: transport(&roots), directory }))
+    }
+
+    /// The authority that every local service is to be trusted by, as `SSL_CERT_FILE` takes it.
+    #[must_use]
+    pub fn authority(&self) -> &Path {
+        &self.files.authority
+    }
+
+    /// A directory that is gone when the stack is.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A transport that trusts the local services.
+    #[must_use]
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+}
+
+/// The surroundings of one function app: a vault with a key, an identity, a queue, two containers.
+#[derive(Debug)]
+pub struct Deployment {
+    /// Name of the work queue.
+    pub queue_name: String,
+    /// The vault; its keys are made and changed here.
+    pub vault: Vault,
+    /// Who makes tokens, and can revoke them.
+    pub issuer: Issuer,
+    /// What goes to each service.
+    pub taps: Taps,
+    stack: Arc<Stack>,
+    identity_header: String,
+    identity: Listener,
+    vault_listener: Listener,
+    blob: Listener,
+    queue: Listener,
+}
+
+/// One tap for each service of a deployment.
+#[derive(Clone, Debug)]
+pub struct Taps {
+    /// Key Vault.
+    pub vault: Tap,
+    /// The token endpoint.
+    pub identity: Tap,
+    /// Blob Storage.
+    pub blob: Tap,
+    /// Queue Storage.
+    pub queue: Tap,
+}
+
+impl Deployment {
+    /// Starts the services and creates queue `{name}` and containers `{name}-signed` and `{name}-rejected`.
+    pub async fn start(stack: &Arc<Stack>, name: &str) -> Result<Self, StackError> {
+        let taps = Taps { vault: Tap::new(), identity: Tap::new(), blob: Tap::new(), queue: Tap::new() };
+        let tls = stack.certificates.server_config().map_err(|e| fault("certificates", e))?;
+        let issuer = Issuer::new();
+        let endpoint = IdentityEndpoint::new(issuer.clone());
+        let identity_header = endpoint.secret().to_owned();
+        let identity = Listener::start("identity", None, 0, taps.identity.clone(), Arc::new(endpoint)).await;
+        let vault = Vault::new(issuer.clone());
+        let vault_listener = vault.listen(tls.clone(), 0, taps.vault.clone()).await;
+        let front = async |service: &'static str, port: u16, tap: &Tap| {
+            let upstream = stack.certificates.client_config().map_err(|e| fault("certificates", e))?;
+            let proxy = Arc::new(Proxy::new(service, port, upstream));
+            Listener::start(service, Some(tls.clone()), 0, tap.clone(), proxy).await.map_err(|e| fault(service, e))
+        };
+        let deployment = Self {
+            queue_name: name.to_owned(),
+            identity: identity.map_err(|e| fault("the identity endpoint", e))?,
+            vault_listener: vault_listener.map_err(|e| fault("the vault", e))?,
+            blob: front("blob", stack.azurite.blob_port(), &taps.blob).await?,
+            queue: front("queue", stack.azurite.queue_port(), &taps.queue).await?,
+            stack: Arc::clone(stack),
+            identity_header,
+            vault,
+            issuer,
+            taps,
+        };
+        for container in [deployment.results()?, deployment.rejected()?] {
+            container.create(None).await.map_err(|e| fault("a container", e))?;
+        }
+        deployment.queue()?.create(None).await.map_err(|e| fault("the queue", e))?;
+        deployment.taps.blob.clear();
+        deployment.taps.queue.clear();
+        Ok(deployment)
+    }
+
+    /// Creates a key and returns its identifier without the version, as `SIGNET_KEY` takes it.
+    pub async fn create_key(&self, name: &str, spec: KeySpec) -> Result<String, StackError> {
+        self.vault.create_key(VAULT, name, spec).await.map_err(|e| fault("a key", e))?;
+        Ok(format!("{}/keys/{name}", self.vault.url(VAULT).trim_end_matches('/')))
+    }
+
+    /// App settings for a handler that signs with `key`, an identifier with or without version.
+    #[must_use]
+    pub fn settings(&self, key: &str) -> BTreeMap<String, String> {
+        let (results, rejected) = (self.container_url("signed"), self.container_url("rejected"));
+        [
+            ("SIGNET_KEY", key),
+            ("SIGNET_RESULTS", results.as_str()),
+            ("SIGNET_REJECTED", rejected.as_str()),
+            ("SIGNET_QUEUE", &self.queue_name),
+            ("WorkQueue__queueServiceUri", self.queue_service_url().as_str().trim_end_matches('/')),
+            ("IDENTITY_ENDPOINT", &IdentityEndpoint::url(self.identity.port())),
+            ("IDENTITY_HEADER", &self.identity_header),
+            ("SSL_CERT_FILE", &self.stack.authority().display().to_string()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+    }
+
+    /// The stack below.
+    #[must_use]
+    pub fn stack(&self) -> &Arc<Stack> {
+        &self.stack
+    }
+
+    /// The port that the vault listens on.
+    #[must_use]
+    pub fn vault_port(&self) -> u16 {
+        self.vault_listener.port()
+    }
+
+    /// The results container, with all rights.
+    pub fn results(&self) -> Result<BlobContainerClient, StackError> {
+        self.container("signed")
+    }
+
+    /// The container of rejection records, with all rights.
+    pub fn rejected(&self) -> Result<BlobContainerClient, StackError> {
+        self.container("rejected")
+    }
+
+    /// The work queue, with all rights.
+    pub fn queue(&self) -> Result<QueueClient, StackError> {
+        self.queues()?.queue_client(&self.queue_name).map_err(|e| fault("the queue", e))
+    }
+
+    /// The queue service, with all rights.
+    pub fn queues(&self) -> Result<QueueServiceClient, StackError> {
+        let options = QueueServiceClientOptions {
+            client_options: client_options(&self.stack.transport),
+            ..QueueServiceClientOptions::default()
+        };
+        QueueServiceClient::new(self.queue_service_url(), Some(self.credential()), Some(options))
+            .map_err(|e| fault("the queue service", e))
+    }
+
+    fn container(&self, role: &str) -> Result<BlobContainerClient, StackError> {
+        let options = BlobContainerClientOptions {
+            client_options: client_options(&self.stack.transport),
+            ..BlobContainerClientOptions::default()
+        };
+        BlobContainerClient::new(self.container_url(role), Some(self.credential()), Some(options))
+            .map_err(|e| fault("a container", e))
+    }
+
+    fn container_url(&self, role: &str) -> Url {
+        url(&format!("https://{ACCOUNT}.blob.localhost:{}/{}-{role}", self.blob.port(), self.queue_name))
+    }
+
+    fn queue_service_url(&self) -> Url {
+        url(&format!("https://{ACCOUNT}.queue.localhost:{}/", self.queue.port()))
+    }
+
+    fn credential(&self) -> Arc<dyn TokenCredential> {
+        Arc::new(Owner { issuer: self.issuer.clone(), identity: SYSTEM_ASSIGNED })
+    }
+}
+
+/// Tokens straight from the issuer, so that the tool's own requests do not appear at the identity endpoint.
+#[derive(Debug)]
+struct Owner {
+    issuer: Issuer,
+    identity: Identity,
+}
+
+#[async_trait]
+impl TokenCredential for Owner {
+    async fn get_token(&self, scopes: &[&str], _: Option<TokenRequestOptions<'_>>) -> azure_core::Result<AccessToken> {
+        let resource = scopes.first().copied().unwrap_or_default().trim_end_matches("/.default");
+        let (token, expires_on) = self.issuer.issue(&self.identity, resource);
+        let expires_on = i64::try_from(expires_on).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
+        Ok(AccessToken::new(token, expires_on.unwrap_or_else(OffsetDateTime::now_utc)))
+    }
+}
+
+fn url(text: &str) -> Url {
+    text.parse().expect("made of a scheme, a name and a port")
+}
+
+/// A part of the local stack that did not start.
+#[derive(Debug)]
+pub struct StackError {
+    part: &'static str,
+    cause: String,
+}
+
+fn fault(part: &'static str, cause: impl fmt::Display) -> StackError {
+    StackError { part, cause: cause.to_string() }
+}
+
+impl fmt::Display for StackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the local stack did not start: {}: {}", self.part, self.cause)
+    }
+}
+
+impl std::error::Error for StackError {}

@@ -1,0 +1,83 @@
+//! App settings as the tool finds them: in the environment, and in a file of the form of `local.settings.json`, whose
+//! values fill what the environment leaves open, as with Core Tools.
+
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
+
+use azure_core::http::{Transport, Url};
+use serde::Deserialize;
+use signet_azure::{
+    identity::{Identity, Source},
+    roots::Roots,
+    transport::transport,
+};
+
+/// Any error of a verb: the text says what, why and what to do.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Where Core Tools keep them.
+const DEFAULT_FILE: &str = "local.settings.json";
+
+/// Whether the settings of a file are in force in this process, or were in a child of it that has ended.
+#[derive(Debug)]
+pub enum Loaded {
+    /// The environment has everything.
+    Here,
+    /// A child with the file's values did the work; its exit code.
+    InChild(u8),
+}
+
+/// Makes the values of a settings file part of the environment. A process cannot safely change its own, so this starts
+/// the same command again, with the values added, unless they are all there already.
+pub fn load(file: Option<&Path>) -> Result<Loaded, Error> {
+    #[derive(Deserialize)]
+    struct File {
+        #[serde(rename = "Values", default)]
+        values: BTreeMap<String, String>,
+    }
+    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(Loaded::Here),
+        Err(error) => return Err(format!("the settings {} cannot be read: {error}", path.display()).into()),
+    };
+    let parsed: File = serde_json::from_str(text.trim_start_matches('\u{feff}'))
+        .map_err(|error| format!("the settings {} are not as Core Tools have them: {error}", path.display()))?;
+    let missing: Vec<_> = parsed.values.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(Loaded::Here);
+    }
+    let status = Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).envs(missing).status()?;
+    Ok(Loaded::InChild(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2)))
+}
+
+/// A setting that has a value.
+#[must_use]
+pub fn given(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// A setting that must have a value.
+pub fn required(name: &str) -> Result<String, Error> {
+    given(name).ok_or_else(|| format!("{name} is not set: set it, or name a file that has it with --settings").into())
+}
+
+/// A setting that must be a URL.
+pub fn required_url(name: &str) -> Result<Url, Error> {
+    let text = required(name)?;
+    text.parse().map_err(|error| format!("{name} is no URL ({error}): {text}").into())
+}
+
+/// The transport that the settings ask for, trusting `SSL_CERT_FILE` if it is set.
+pub fn connect() -> Result<Transport, Error> {
+    let roots = match given("SSL_CERT_FILE") {
+        Some(path) => Roots::from_pem_file(Path::new(&path))?,
+        None => Roots::built_in(),
+    };
+    Ok(transport(&roots))
+}
+
+/// The identity that the settings ask for.
+pub fn identity(transport: &Transport) -> Result<Identity, Error> {
+    let source = Source::choose(given).map_err(|error| format!("AZURE_TOKEN_CREDENTIALS: {error}"))?;
+    Ok(Identity::new(source, given("AZURE_CLIENT_ID"), transport.clone()))
+}

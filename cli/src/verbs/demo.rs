@@ -1,0 +1,287 @@
+//! `signet demo`: the main job, end to end, in one command: queue messages become signed, verified blobs.
+
+use std::{
+    collections::HashMap,
+    io::IsTerminal,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use azure_core::http::StatusCode;
+use azure_storage_blob::{BlobContainerClient, models::BlobClientGetPropertiesResultHeaders};
+use azure_storage_queue::models::QueueMessage;
+use clap::Args;
+use futures::TryStreamExt;
+use serde_json::{Value, json};
+use signet_core::{
+    base64,
+    jwks::{self, JwkSet},
+    work_item::Format,
+};
+
+use crate::{
+    local::{
+        app::AppRoot,
+        azurite,
+        host::{Host, HostOptions},
+        stack::{Deployment, Stack},
+        vault::KeySpec,
+    },
+    remote::Document,
+    settings::Error,
+    table,
+    verbs::verify::{self, NoVerdict, Verdict},
+};
+
+/// How the demo is shown.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// Print JSON when all is done, and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+/// Two function apps, so that both families of keys are seen.
+const APPS: [(&str, KeySpec); 2] = [("invoices", KeySpec::P256), ("releases", KeySpec::Rsa2048)];
+/// How long an item may take until its result must stand.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Starts everything, sends items in every format and one that cannot succeed, and verifies what comes of them.
+pub async fn run(options: &Options) -> Result<ExitCode, Error> {
+    let begun = Instant::now();
+    let shown = Shown { begun, quiet: options.json };
+    let root = AppRoot::find()?;
+    shown.step("the handler, built in the shipping profile (the first time takes a minute or two)");
+    let progress = |line: &str| shown.detail(line);
+    let (handler, azurite) = tokio::join!(root.build_handler(&progress), azurite::install(&progress));
+    let handler_bytes = std::fs::metadata(handler?)?.len();
+    azurite?;
+    let built = begun.elapsed();
+
+    shown.step("the local stack: Azurite over TLS, a Key Vault, a managed identity, each behind a tap");
+    let stack = Stack::start(&progress).await?;
+    let mut apps = Vec::new();
+    for (name, spec) in APPS {
+        apps.push(App::start(&stack, &root, name, spec).await?);
+    }
+    shown.step("two function apps: the stand-in Functions host runs bin/handler, as host.json says");
+    for app in &apps {
+        app.host.ready().await?;
+    }
+
+    shown.step("messages onto the queues: every format with each key, and one that can never succeed");
+    let sent = Instant::now();
+    let mut items = Vec::new();
+    for app in &apps {
+        for format in Format::ALL {
+            items.push(app.send(format).await?);
+        }
+    }
+    apps[0].send_text(r#"{"id":"invoices/typo","paylaod":{"amount":"12.50"}}"#).await?;
+    let mut rows = Vec::new();
+    for item in &items {
+        rows.push(item.outcome(sent).await?);
+    }
+    let rejection = apps[0].rejection(sent).await?;
+    let took = begun.elapsed();
+
+    let good = rows.iter().filter(|row| row.verdict.is_ok()).count();
+    let counts = Counts::of(&apps);
+    if options.json {
+        let rows: Vec<Value> = rows.iter().map(Row::as_json).collect();
+        let seconds = took.as_secs_f64();
+        println!("{}", json!({ "items": rows, "rejected": rejection, "verified": good, "seconds": seconds }));
+    } else {
+        show(&rows, &rejection, &counts);
+        println!(
+            "{good} of {} signatures verified with the published keys; 1 message rejected with its reason.\n\
+             {:.1} s in all, {:.1} s of them to build and fetch; the handler has {handler_bytes} bytes.",
+            rows.len(),
+            took.as_secs_f64(),
+            built.as_secs_f64(),
+        );
+    }
+    let all_is_well = good == items.len() && rejection["reason"] == "invalid-work-item";
+    Ok(if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Steps and details, on stderr, where they do not get between the results.
+struct Shown {
+    begun: Instant,
+    quiet: bool,
+}
+
+impl Shown {
+    fn step(&self, what: &str) {
+        if !self.quiet {
+            eprintln!("{:>6.1} s  {what}", self.begun.elapsed().as_secs_f64());
+        }
+    }
+
+    fn detail(&self, line: &str) {
+        if self.quiet {
+        } else if std::io::stderr().is_terminal() {
+            let line: String = line.chars().take(100).collect();
+            eprint!("\r\x1b[2K          {line}\r");
+        }
+    }
+}
+
+/// One function app with its surroundings.
+struct App {
+    name: &'static str,
+    spec: KeySpec,
+    deployment: Arc<Deployment>,
+    host: Host,
+}
+
+impl App {
+    async fn start(stack: &Arc<Stack>, root: &AppRoot, name: &'static str, spec: KeySpec) -> Result<Self, Error> {
+        let deployment = Arc::new(Deployment::start(stack, name).await?);
+        let key = deployment.create_key("signing", spec).await?;
+        let mut options = HostOptions::new(root.directory(), deployment.settings(&key));
+        options.queues = Some(Arc::new(deployment.queues()?));
+        options.clear_environment = true;
+        Ok(Self { name, spec, host: Host::start(options)?, deployment })
+    }
+
+    async fn send(&self, format: Format) -> Result<Item, Error> {
+        let id = format!("{}/2026/{format}", self.name);
+        let (message, content) = if format == Format::Raw {
+            let content = b"any bytes at all: \x00\xff".to_vec();
+            let encoded = base64::encode(&content);
+            (format!(r#"{{"id":"{id}","format":"{format}","payloadBase64":"{encoded}"}}"#), content)
+        } else {
+            let payload = r#"{ "amount": "12.50", "currency": "EUR" }"#;
+            (format!(r#"{{"id":"{id}","format":"{format}","payload":{payload}}}"#), payload.into())
+        };
+        self.send_text(&message).await?;
+        let blob = format!("{id}{}", format.suffix());
+        Ok(Item { format, spec: self.spec, blob, content, container: self.deployment.results()? })
+    }
+
+    async fn send_text(&self, text: &str) -> Result<(), Error> {
+        let message = QueueMessage { message_text: Some(text.to_owned()) };
+        self.deployment.queue()?.send_message(message.try_into()?, None).await?;
+        Ok(())
+    }
+
+    /// The one record in the rejected container.
+    async fn rejection(&self, sent: Instant) -> Result<Value, Error> {
+        let container = self.deployment.rejected()?;
+        while sent.elapsed() < PATIENCE {
+            let mut blobs = container.list_blobs(None)?;
+            if let Some(name) = blobs.try_next().await?.and_then(|blob| blob.name) {
+                let record = container.blob_client(&name).download(None).await?.body.collect().await?;
+                return Ok(serde_json::from_slice(&record)?);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err("the message that cannot succeed was not rejected in time".into())
+    }
+}
+
+/// An item under way.
+struct Item {
+    format: Format,
+    spec: KeySpec,
+    blob: String,
+    content: Vec<u8>,
+    container: BlobContainerClient,
+}
+
+/// An item's result.
+struct Row {
+    format: Format,
+    spec: KeySpec,
+    blob: String,
+    bytes: usize,
+    waited: Duration,
+    verdict: Result<Verdict, NoVerdict>,
+}
+
+impl Item {
+    /// Waits for the result, then verifies it as anybody could: with the key set beside it.
+    async fn outcome(&self, sent: Instant) -> Result<Row, Error> {
+        let client = self.container.blob_client(&self.blob);
+        let metadata: HashMap<String, String> = loop {
+            match client.get_properties(None).await {
+                Ok(properties) => break properties.metadata()?,
+                Err(error) if error.http_status() == Some(StatusCode::NotFound) && sent.elapsed() < PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => return Err(format!("{} did not appear: {error}", self.blob).into()),
+            }
+        };
+        let waited = sent.elapsed();
+        let bytes = client.download(None).await?.body.collect().await?.to_vec();
+        let keys = self.container.blob_client(jwks::BLOB_NAME).download(None).await?.body.collect_string().await?;
+        let document = Document { bytes, metadata };
+        let verdict = verify::verdict(&document, Some(&self.content), &JwkSet::parse(&keys)?);
+        let (blob, bytes) = (self.blob.clone(), document.bytes.len());
+        Ok(Row { format: self.format, spec: self.spec, blob, bytes, waited, verdict })
+    }
+}
+
+impl Row {
+    fn as_json(&self) -> Value {
+        json!({
+            "blob": self.blob,
+            "format": self.format.name(),
+            "key": format!("{:?}", self.spec),
+            "alg": self.verdict.as_ref().ok().map(|verdict| verdict.algorithm.name()),
+            "bytes": self.bytes,
+            "milliseconds": u64::try_from(self.waited.as_millis()).unwrap_or(u64::MAX),
+            "verified": self.verdict.is_ok(),
+        })
+    }
+
+    fn as_cells(&self) -> Vec<String> {
+        let (algorithm, verified) = match &self.verdict {
+            Ok(verdict) => (verdict.algorithm.to_string(), "✔ valid".to_owned()),
+            Err(NoVerdict::Invalid(why) | NoVerdict::Unknown(why)) => (String::new(), format!("✘ {why}")),
+        };
+        let (format, key) = (self.format.to_string(), format!("{:?}", self.spec));
+        vec![
+            self.blob.clone(),
+            format,
+            key,
+            algorithm,
+            self.bytes.to_string(),
+            format!("{} ms", self.waited.as_millis()),
+            verified,
+        ]
+    }
+}
+
+/// What the local services were asked for, all apps together.
+struct Counts {
+    tokens: usize,
+    look_ups: usize,
+    signatures: usize,
+}
+
+impl Counts {
+    fn of(apps: &[App]) -> Self {
+        let sum = |count: &dyn Fn(&App) -> usize| apps.iter().map(count).sum();
+        Self {
+            tokens: sum(&|app| app.deployment.taps.identity.exchanges().len()),
+            look_ups: sum(&|app| {
+                app.deployment.taps.vault.count(|exchange| exchange.method == "GET" && exchange.status == Some(200))
+            }),
+            signatures: sum(&|app| app.deployment.vault.signatures().len()),
+        }
+    }
+}
+
+fn show(rows: &[Row], rejection: &Value, counts: &Counts) {
+    let cells: Vec<Vec<String>> = rows.iter().map(Row::as_cells).collect();
+    println!("\n{}", table::render(&["result", "format", "key", "algorithm", "bytes", "after", "signature"], &cells));
+    let text = |name: &str| rejection[name].as_str().unwrap_or_default().to_owned();
+    println!("  rejected: {} ({})\n", text("reason"), text("detail"));
+    println!(
+        "  The two handlers asked for {} tokens, {} keys and {} signatures.\n",
+        counts.tokens, counts.look_ups, counts.signatures
+    );
+}

@@ -1,0 +1,7 @@
+//! What the tool does, one file a verb.
+
+pub mod demo;
+pub mod dev;
+pub mod package;
+pub mod send;
+pub mod verify;

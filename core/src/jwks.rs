@@ -1,0 +1,238 @@
+//! The published keys: a JWK Set (RFC 7517, section 5), merged without losing what others have put into it.
+
+use std::{borrow::Cow, fmt};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    algorithm::Algorithm,
+    base64,
+    json::{self, Members},
+    key::{Curve, KeyError, PublicKey},
+};
+
+/// Where the set stands in the results container.
+pub const BLOB_NAME: &str = ".well-known/jwks.json";
+/// Media type of the set (RFC 7517, section 8.5.2).
+pub const CONTENT_TYPE: &str = "application/jwk-set+json";
+
+/// A JWK Set. Keys that nobody here can use are kept as they stand.
+#[derive(Clone, Debug, Default)]
+pub struct JwkSet(Vec<String>);
+
+impl JwkSet {
+    /// Reads a set; the error says what is wrong with its form.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Keys<'a>(#[serde(borrow)] Vec<&'a RawValue>);
+        let members = Members::parse(text).map_err(|error| error.to_string())?;
+        let keys = members.value("keys").ok_or("there is no member `keys`")?;
+        let Keys(keys) = serde_json::from_str(keys).map_err(|_| "`keys` is no array of JSON objects")?;
+        Ok(Self(keys.into_iter().map(|key| key.get().to_owned()).collect()))
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a key with this `kid` is in the set.
+    #[must_use]
+    pub fn contains(&self, kid: &str) -> bool {
+        self.0.iter().any(|key| kid_of(key).as_deref() == Some(kid))
+    }
+
+    /// Adds a key unless one with this `kid` is there.
+    pub fn add(&mut self, kid: &str, key: &PublicKey) {
+        if !self.contains(kid) {
+            self.0.push(jwk(kid, key));
+        }
+    }
+
+    /// The key for a signature: the one with this `kid`, or the only one where the signature names none.
+    pub fn select(&self, kid: Option<&str>) -> Result<Jwk, SelectError> {
+        let text = match kid {
+            Some(kid) => {
+                let mut matching = self.0.iter().filter(|key| kid_of(key).as_deref() == Some(kid));
+                match (matching.next(), matching.next()) {
+                    (Some(key), None) => key,
+                    (Some(_), Some(_)) => return Err(SelectError::Ambiguous),
+                    (None, _) => return Err(SelectError::NotInSet(kid.to_owned())),
+                }
+            }
+            None => match self.0.as_slice() {
+                [key] => key,
+                _ => return Err(SelectError::Ambiguous),
+            },
+        };
+        Jwk::parse(text).map_err(SelectError::Unusable)
+    }
+
+    /// Every key of the set that can verify something here.
+    pub fn usable(&self) -> impl Iterator<Item = Jwk> {
+        self.0.iter().filter_map(|key| Jwk::parse(key).ok())
+    }
+}
+
+impl fmt::Display for JwkSet {
+    /// The JSON text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{\"keys\":[{}]}}", self.0.join(","))
+    }
+}
+
+/// One key of a set, with what its publisher allows it to be used for.
+#[derive(Clone, Debug)]
+pub struct Jwk {
+    /// The key's name.
+    pub kid: Option<String>,
+    /// The key.
+    pub key: PublicKey,
+    restricted_to: Option<String>,
+}
+
+impl Jwk {
+    /// Reads a public JWK for signatures (RFC 7517, section 4; RFC 7518, section 6).
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let members = Members::parse(text).map_err(|error| error.to_string())?;
+        if members.string("use").is_some_and(|usage| usage != "sig") {
+            return Err("its `use` is not `sig`".to_owned());
+        }
+        if let Some(operations) = members.value("key_ops") {
+            let operations: Vec<Cow<'_, str>> =
+                serde_json::from_str(operations).map_err(|_| "its `key_ops` is no array of strings")?;
+            if !operations.iter().any(|operation| operation == "verify") {
+                return Err("its `key_ops` does not have `verify`".to_owned());
+            }
+        }
+        let integer = |name: &str| {
+            let text = members.string(name).ok_or_else(|| format!("it has no `{name}`"))?;
+            base64::decode_url(&text).ok_or_else(|| format!("its `{name}` is not Base64url"))
+        };
+        let key = match members.string("kty").as_deref() {
+            Some("RSA") => PublicKey::rsa(&integer("n")?, &integer("e")?),
+            Some("EC") => {
+                let curve = members.string("crv").and_then(|name| Curve::from_name(&name));
+                let curve = curve.ok_or_else(|| KeyError::Unsupported.to_string())?;
+                PublicKey::ec(curve, &integer("x")?, &integer("y")?)
+            }
+            _ => Err(KeyError::Unsupported),
+        };
+        Ok(Self {
+            kid: members.string("kid").map(Cow::into_owned),
+            key: key.map_err(|error| error.to_string())?,
+            restricted_to: members.string("alg").map(Cow::into_owned),
+        })
+    }
+
+    /// Whether both the key and its publisher allow the algorithm.
+    #[must_use]
+    pub fn allows(&self, algorithm: Algorithm) -> bool {
+        self.key.can(algorithm) && self.restricted_to.as_deref().is_none_or(|name| name == algorithm.name())
+    }
+}
+
+/// Why no key could be chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SelectError {
+    /// The signature names a key that is not in the set.
+    NotInSet(String),
+    /// More than one key, or none, could be meant.
+    Ambiguous,
+    /// The key cannot verify signatures here; why.
+    Unusable(String),
+}
+
+impl fmt::Display for SelectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotInSet(kid) => write!(f, "the key {kid} is not in the set"),
+            Self::Ambiguous => f.write_str("the signature does not say which key of the set is meant"),
+            Self::Unusable(why) => write!(f, "the key cannot be used: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for SelectError {}
+
+/// The JWK of a public key for signatures.
+#[must_use]
+pub fn jwk(kid: &str, key: &PublicKey) -> String {
+    let kid = serde_json::Value::from(kid);
+    if let Some((curve, x, y)) = key.ec_parts() {
+        let (crv, x, y) = (curve.jose_name(), base64::encode_url(&x), base64::encode_url(&y));
+        return format!(r#"{{"kty":"EC","use":"sig","kid":{kid},"crv":"{crv}","x":"{x}","y":"{y}"}}"#);
+    }
+    let (n, e) = key.rsa_parts().unwrap_or_default();
+    let (n, e) = (base64::encode_url(&n), base64::encode_url(&e));
+    format!(r#"{{"kty":"RSA","use":"sig","kid":{kid},"n":"{n}","e":"{e}"}}"#)
+}
+
+fn kid_of(key: &str) -> Option<String> {
+    json::Members::parse(key).ok()?.string("kid").map(Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 7517, appendix A.1.
+    const SET: &str = r#"{"keys":[
+        {"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+         "y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","use":"sig","kid":"1"},
+        {"kty":"oct","k":"AAAA","kid":"2","x-note":[1, 2]}]}"#;
+
+    #[test]
+    fn keys_of_others_survive_a_merge() {
+        let mut set = JwkSet::parse(SET).expect("a set");
+        let key = set.select(Some("1")).expect("an EC key").key;
+        set.add("1", &key);
+        assert_eq!(set.len(), 2, "it is there already");
+        set.add("3", &key);
+        let again = JwkSet::parse(&set.to_string()).expect("a set");
+        assert_eq!(again.len(), 3);
+        assert!(again.to_string().contains(r#""x-note":[1, 2]"#), "{again}");
+        assert_eq!(again.usable().count(), 2);
+    }
+
+    #[test]
+    fn a_key_is_chosen_by_name_or_by_being_alone() {
+        let set = JwkSet::parse(SET).expect("a set");
+        assert!(matches!(set.select(Some("9")), Err(SelectError::NotInSet(kid)) if kid == "9"));
+        assert!(matches!(set.select(Some("2")), Err(SelectError::Unusable(_))));
+        assert!(matches!(set.select(None), Err(SelectError::Ambiguous)));
+    }
+
+    #[test]
+    fn the_publishers_restrictions_hold() {
+        let with = |extra: &str| {
+            Jwk::parse(
+                &SET[SET.find(r#"{"kty":"EC""#).expect("the key")..SET.find("},").expect("its end")]
+                    .replace(r#""use":"sig""#, extra)
+                    .add_brace(),
+            )
+        };
+        assert!(with(r#""use":"enc""#).is_err());
+        assert!(with(r#""key_ops":["sign"]"#).is_err());
+        assert!(with(r#""key_ops":["verify"]"#).is_ok());
+        assert!(!with(r#""alg":"ES384""#).expect("a key").allows(Algorithm::Es256));
+        assert!(with(r#""alg":"ES256""#).expect("a key").allows(Algorithm::Es256));
+    }
+
+    trait AddBrace {
+        fn add_brace(&self) -> String;
+    }
+    impl AddBrace for String {
+        fn add_brace(&self) -> String {
+            format!("{self}}}")
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Reading a JWS (RFC 7515) and checking it with a published key: compact or flattened JSON, attached or detached,
+//! also with an unencoded payload (RFC 7797).
+
+use std::{borrow::Cow, fmt};
+
+use crate::{
+    algorithm::Algorithm,
+    base64,
+    json::Members,
+    jwks::{JwkSet, SelectError},
+};
+
+/// A JWS whose signature is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// The key's name, if the header has one.
+    pub kid: Option<String>,
+    /// When it was signed, in seconds since 1970, by the signer's word.
+    pub issued_at: Option<i64>,
+    /// Media type of the content, if the header has one.
+    pub content_type: Option<String>,
+    /// The signed bytes.
+    pub content: Vec<u8>,
+}
+
+/// Why a document is no valid JWS, or why that cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not a JWS by form; why.
+    Malformed(String),
+    /// The header has `alg: none`, none at all, or one that nobody should accept.
+    Algorithm(String),
+    /// A critical header that is not understood here (RFC 7515, section 4.1.11).
+    Critical(String),
+    /// No key, or not the right one.
+    Key(SelectError),
+    /// The algorithm is not one of the key's.
+    AlgorithmDoesNotFitKey,
+    /// The signature is not over this content by this key.
+    Signature,
+    /// The content given differs from the one inside.
+    OtherContent,
+    /// The payload is detached and was not given: nothing can be said.
+    ContentMissing,
+}
+
+impl Refusal {
+    /// Whether the document is known to be bad; otherwise something is missing to tell.
+    #[must_use]
+    pub const fn is_invalid(&self) -> bool {
+        !matches!(self, Self::ContentMissing)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(why) => write!(f, "no JWS: {why}"),
+            Self::Algorithm(name) => write!(f, "the algorithm {name} is not accepted"),
+            Self::Critical(name) => write!(f, "the critical header {name} is not understood"),
+            Self::Key(why) => why.fmt(f),
+            Self::AlgorithmDoesNotFitKey => f.write_str("the algorithm does not fit the key"),
+            Self::Signature => f.write_str("the signature does not verify"),
+            Self::OtherContent => f.write_str("the content given is not the content that was signed"),
+            Self::ContentMissing => f.write_str("the payload is detached: the content is needed to verify it"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Verifies a JWS with the key of the set that its header names. `content` is needed where the payload is detached, and
+/// compared where it is not.
+pub fn verify(document: &str, content: Option<&[u8]>, keys: &JwkSet) -> Result<Verified, Refusal> {
+    let jws = Jws::parse(document.trim_ascii())?;
+    let header_json = decode(jws.protected, "protected")?;
+    let header_text = String::from_utf8(header_json).map_err(|_| malformed("the header is not UTF-8"))?;
+    let header = Members::parse(&header_text).map_err(|error| malformed(format!("the header: {error}")))?;
+    if let Some(other) = &jws.unprotected
+        && other.iter().any(|(name, _)| header.value(name).is_some())
+    {
+        return Err(malformed("a header member is both protected and unprotected"));
+    }
+
+    let algorithm_name = header.string("alg").ok_or_else(|| Refusal::Algorithm("(none is given)".to_owned()))?;
+    let algorithm: Algorithm =
+        algorithm_name.parse().map_err(|_| Refusal::Algorithm(algorithm_name.clone().into_owned()))?;
+    let encoded = payload_is_encoded(&header)?;
+    let kid = header.string("kid").or_else(|| jws.unprotected.as_ref()?.string("kid")).map(Cow::into_owned);
+    let jwk = keys.select(kid.as_deref()).map_err(Refusal::Key)?;
+    if !jwk.allows(algorithm) {
+        return Err(Refusal::AlgorithmDoesNotFitKey);
+    }
+
+    let attached = match &jws.payload {
+        Some(payload) if encoded => Some(Cow::Owned(decode(payload, "payload")?)),
+        Some(payload) => Some(Cow::Borrowed(payload.as_bytes())),
+        None => None,
+    };
+    let signed = match (attached, content) {
+        (Some(attached), Some(content)) if attached != content => return Err(Refusal::OtherContent),
+        (Some(attached), _) => attached,
+        (None, Some(content)) => Cow::Borrowed(content),
+        (None, None) => return Err(Refusal::ContentMissing),
+    };
+    let input = if encoded { Cow::Owned(base64::encode_url(&signed).into_bytes()) } else { signed.clone() };
+    let digest = algorithm.hash().digest(&[jws.protected.as_bytes(), b".", &input]);
+    let signature = decode(jws.signature, "signature")?;
+    jwk.key.verify(algorithm, &digest, &signature).map_err(|_| Refusal::Signature)?;
+
+    Ok(Verified {
+        algorithm,
+        kid,
+        issued_at: header.value("iat").and_then(|iat| iat.parse().ok()),
+        content_type: header.string("cty").map(Cow::into_owned),
+        content: signed.into_owned(),
+    })
+}
+
+/// The parts of a JWS, still encoded; `payload` is absent where it is detached.
+struct Jws<'a> {
+    protected: &'a str,
+    payload: Option<Cow<'a, str>>,
+    signature: &'a str,
+    unprotected: Option<Members<'a>>,
+}
+
+impl<'a> Jws<'a> {
+    fn parse(document: &'a str) -> Result<Self, Refusal> {
+        if document.starts_with('{') { Self::parse_flattened(document) } else { Self::parse_compact(document) }
+    }
+
+    /// RFC 7515, section 7.1.
+    fn parse_compact(document: &'a str) -> Result<Self, Refusal> {
+        let shape = || malformed("three parts with dots between them are expected");
+        let (protected, rest) = document.split_once('.').ok_or_else(shape)?;
+        // An unencoded payload may hold dots itself; the signature cannot.
+        let (payload, signature) = rest.rsplit_once('.').ok_or_else(shape)?;
+        let payload = (!payload.is_empty()).then_some(Cow::Borrowed(payload));
+        Ok(Self { protected, payload, signature, unprotected: None })
+    }
+
+    /// RFC 7515, section 7.2.2.
+    fn parse_flattened(document: &'a str) -> Result<Self, Refusal> {
+        let members = Members::parse(document).map_err(|error| malformed(error.to_string()))?;
+        if members.value("signatures").is_some() {
+            return Err(malformed("the general serialisation, with several signatures, is not read here"));
+        }
+        let text = |name: &str| match members.string(name) {
+            Some(Cow::Borrowed(text)) => Ok(text),
+            _ => Err(malformed(format!("`{name}` is missing or no plain string"))),
+        };
+        let payload = match members.value("payload") {
+            None => None,
+            Some(_) => Some(members.string("payload").ok_or_else(|| malformed("`payload` is no string"))?),
+        };
+        let unprotected = match members.value("header") {
+            None => None,
+            Some(header) => {
+                Some(Members::parse(header).map_err(|error| malformed(format!("the unprotected header: {error}")))?)
+            }
+        };
+        Ok(Self { protected: text("protected")?, payload, signature: text("signature")?, unprotected })
+    }
+}
+
+/// Whether the payload stands in Base64url, which only a critical `b64` can change (RFC 7797, sections 3 and 6).
+fn payload_is_encoded(header: &Members<'_>) -> Result<bool, Refusal> {
+    let encoded = match header.value("b64") {
+        None | Some("true") => true,
+        Some("false") => false,
+        Some(_) => return Err(malformed("`b64` is neither true nor false")),
+    };
+    let Some(critical) = header.value("crit") else {
+        return if encoded { Ok(true) } else { Err(malformed("`b64` is false, but not named in `crit`")) };
+    };
+    let names: Vec<Cow<'_, str>> =
+        serde_json::from_str(critical).map_err(|_| malformed("`crit` is no list of names"))?;
+    if names.is_empty() {
+        return Err(malformed("`crit` is empty"));
+    }
+    for (i, name) in names.iter().enumerate() {
+        if name != "b64" {
+            return Err(Refusal::Critical(name.clone().into_owned()));
+        }
+        if names[..i].contains(name) || header.value(name).is_none() {
+            return Err(malformed("`crit` names a header twice, or one that is not there"));
+        }
+    }
+    Ok(encoded)
+}
+
+fn decode(text: impl AsRef<str>, part: &str) -> Result<Vec<u8>, Refusal> {
+    base64::decode_url(text.as_ref()).ok_or_else(|| malformed(format!("the {part} is not Base64url")))
+}
+
+fn malformed(why: impl Into<String>) -> Refusal {
+    Refusal::Malformed(why.into())
+}

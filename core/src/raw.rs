@@ -1,0 +1,119 @@
+//! Bare signatures as `openssl dgst` and cosign take them: Base64, ECDSA in DER.
+
+use crate::{algorithm::Algorithm, base64, key::Curve};
+
+/// The text of a `.sig` blob.
+#[must_use]
+pub fn encode(algorithm: Algorithm, signature: &[u8]) -> String {
+    if algorithm.is_ecdsa() { base64::encode(&ecdsa_to_der(signature)) } else { base64::encode(signature) }
+}
+
+/// The signature of a `.sig` blob, in the form that keys verify; `None` if it is none of this algorithm's.
+#[must_use]
+pub fn decode(algorithm: Algorithm, curve: Option<Curve>, text: &str) -> Option<Vec<u8>> {
+    let bytes = base64::decode_any(text.trim())?;
+    match curve {
+        Some(curve) if algorithm.is_ecdsa() => ecdsa_from_der(&bytes, curve.coordinate_bytes()),
+        None if !algorithm.is_ecdsa() => Some(bytes),
+        _ => None,
+    }
+}
+
+/// `r || s` as an ASN.1 `SEQUENCE` of two `INTEGER`s in DER (RFC 3279, section 2.2.3).
+#[must_use]
+pub fn ecdsa_to_der(signature: &[u8]) -> Vec<u8> {
+    let (r, s) = signature.split_at(signature.len() / 2);
+    let mut integers = Vec::with_capacity(signature.len() + 8);
+    for integer in [r, s] {
+        let leading_zeros = integer.iter().take_while(|byte| **byte == 0).count();
+        let integer = &integer[leading_zeros.min(integer.len().saturating_sub(1))..];
+        // A set top bit would make it negative.
+        let sign = usize::from(integer.first().is_some_and(|byte| byte & 0x80 != 0));
+        push_header(&mut integers, INTEGER, sign + integer.len());
+        integers.extend(std::iter::repeat_n(0, sign));
+        integers.extend_from_slice(integer);
+    }
+    let mut der = Vec::with_capacity(integers.len() + 3);
+    push_header(&mut der, SEQUENCE, integers.len());
+    der.extend_from_slice(&integers);
+    der
+}
+
+/// The reverse, accepting DER alone and integers of at most `width` bytes.
+#[must_use]
+pub fn ecdsa_from_der(der: &[u8], width: usize) -> Option<Vec<u8>> {
+    let (sequence, rest) = read(der, SEQUENCE)?;
+    let (r, after) = read(sequence, INTEGER)?;
+    let (s, end) = read(after, INTEGER)?;
+    if !rest.is_empty() || !end.is_empty() {
+        return None;
+    }
+    let mut signature = Vec::with_capacity(2 * width);
+    for integer in [r, s] {
+        let unsigned = match integer {
+            // A zero in front is there to keep the number positive and for nothing else.
+            [0, next, ..] if next & 0x80 != 0 => &integer[1..],
+            [first, ..] if first & 0x80 == 0 && (*first != 0 || integer.len() == 1) => integer,
+            _ => return None,
+        };
+        signature.extend(std::iter::repeat_n(0, width.checked_sub(unsigned.len())?));
+        signature.extend_from_slice(unsigned);
+    }
+    Some(signature)
+}
+
+const INTEGER: u8 = 0x02;
+const SEQUENCE: u8 = 0x30;
+
+/// Tag and length; lengths here are under 256.
+fn push_header(der: &mut Vec<u8>, tag: u8, length: usize) {
+    der.push(tag);
+    if length >= 0x80 {
+        der.push(0x81);
+    }
+    der.push(u8::try_from(length).unwrap_or(u8::MAX));
+}
+
+/// One element: its content, and what follows it.
+fn read(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = match der {
+        [first, 0x81, length, rest @ ..] if *first == tag && *length >= 0x80 => (*length, rest),
+        [first, length, rest @ ..] if *first == tag && *length < 0x80 => (*length, rest),
+        _ => return None,
+    };
+    rest.split_at_checked(usize::from(length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn der_round_trips_at_every_width_and_edge() {
+        for width in [32, 48, 66] {
+            for fill in [0x00, 0x01, 0x7f, 0x80, 0xff] {
+                let mut signature = vec![fill; 2 * width];
+                signature[width - 1] = 1;
+                signature[2 * width - 1] = 0x80;
+                let der = ecdsa_to_der(&signature);
+                assert_eq!(ecdsa_from_der(&der, width), Some(signature), "{width} {fill:#x} {der:02x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_der_is_refused() {
+        let good = ecdsa_to_der(&[1; 64]);
+        assert!(ecdsa_from_der(&good, 32).is_some());
+        let mut trailing = good.clone();
+        trailing.push(0);
+        let long_form = [&[0x30, 0x81, 0x44][..], &good[2..]].concat();
+        let padded = [0x30, 7, 2, 2, 0, 1, 2, 1, 1];
+        let negative = [0x30, 6, 2, 1, 0x80, 2, 1, 1];
+        let empty = [0x30, 5, 2, 0, 2, 1, 1];
+        for der in [&trailing[..], &long_form, &padded, &negative, &empty, &good[..good.len() - 1], &[]] {
+            assert_eq!(ecdsa_from_der(der, 32), None, "{der:02x?}");
+        }
+        assert_eq!(ecdsa_from_der(&good, 31), None, "too wide for the curve");
+    }
+}

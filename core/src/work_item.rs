@@ -1,0 +1,379 @@
+//! What a sender wants signed: a queue message, read as a work item.
+
+use std::fmt;
+
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    algorithm::{hex, sha256_hex},
+    base64,
+    json::{self, Members},
+    rejection::{Reason, Rejection},
+};
+
+/// The largest message that a storage queue delivers.
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// A standard form in which a signature is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// JWS, flattened JSON serialisation (RFC 7515, section 7.2.2).
+    Jws,
+    /// JWS, compact serialisation (RFC 7515, section 7.1).
+    JwsCompact,
+    /// Base64 of the bare signature over the content, ECDSA in DER.
+    Raw,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 3] = [Self::Jws, Self::JwsCompact, Self::Raw];
+
+    /// By its name in work items and settings.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// The name in work items and settings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Jws => "jws",
+            Self::JwsCompact => "jws-compact",
+            Self::Raw => "raw",
+        }
+    }
+
+    /// What follows the id in the result's name.
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Jws => ".jws.json",
+            Self::JwsCompact => ".jws",
+            Self::Raw => ".sig",
+        }
+    }
+
+    /// The result's media type.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Jws => "application/jose+json",
+            Self::JwsCompact => "application/jose",
+            Self::Raw => "text/plain",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What is to be signed, as what, and under which name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkItem {
+    /// Names the result.
+    pub id: String,
+    /// At least one, none twice.
+    pub formats: Vec<Format>,
+    /// Media type of the content.
+    pub content_type: String,
+    /// The bytes to sign.
+    pub content: Vec<u8>,
+    /// SHA-256 of the content, in hexadecimal.
+    pub sha256: String,
+}
+
+impl WorkItem {
+    /// Reads a message: JSON, or Base64 of JSON.
+    ///
+    /// # Errors
+    /// The reason why no later attempt can succeed either, with the item's id if that much could be read.
+    pub fn parse(message: &[u8], default_format: Format) -> Result<Self, Rejection> {
+        let text = json_text(message)?;
+        let members =
+            Members::parse(&text).map_err(|error| invalid_item(format!("the message is no work item: {error}")))?;
+        let id = members.value("id").map(parse_id).transpose()?;
+        Self::from_members(&members, id.clone(), default_format).map_err(|rejection| Rejection { id, ..rejection })
+    }
+
+    fn from_members(members: &Members<'_>, id: Option<String>, default_format: Format) -> Result<Self, Rejection> {
+        refuse_what_is_not_ours(members)?;
+        let formats = members.value("format").map_or_else(|| Ok(vec![default_format]), parse_formats)?;
+        let (content, default_type) = parse_content(members)?;
+        let content_type =
+            members.value("contentType").map_or_else(|| Ok(default_type.to_owned()), parse_content_type)?;
+        let sha256 = sha256_hex(&content);
+        Ok(Self { id: id.unwrap_or_else(|| format!("sha256/{sha256}")), formats, content_type, content, sha256 })
+    }
+
+    /// A digest of everything the item asks for in one format: equal requests may share a result, others must not.
+    #[must_use]
+    pub fn request_digest(&self, format: Format) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(b"signet-request-1");
+        for field in [format.name(), &self.content_type, &self.sha256] {
+            hasher.update((field.len() as u64).to_be_bytes());
+            hasher.update(field);
+        }
+        hex(&hasher.finalize())
+    }
+
+    /// The name of the result in one format.
+    #[must_use]
+    pub fn blob_name(&self, format: Format) -> String {
+        format!("{}{}", self.id, format.suffix())
+    }
+}
+
+fn invalid_item(detail: impl Into<String>) -> Rejection {
+    Rejection::parse(Reason::InvalidWorkItem, detail)
+}
+
+/// The JSON object in a message, unwrapped from Base64 where it is that.
+fn json_text(message: &[u8]) -> Result<String, Rejection> {
+    if message.len() > MAX_MESSAGE_BYTES {
+        let detail = format!("the message has {} bytes; a queue takes at most {MAX_MESSAGE_BYTES}", message.len());
+        return Err(Rejection::parse(Reason::TooLarge, detail));
+    }
+    if let Some(text) = object_or_error(message)? {
+        return Ok(text);
+    }
+    let neither = || Rejection::parse(Reason::InvalidJson, "the message is neither JSON in UTF-8 nor Base64 of it");
+    let inner =
+        std::str::from_utf8(message).ok().and_then(|text| base64::decode_any(text.trim())).ok_or_else(neither)?;
+    object_or_error(&inner)?
+        .ok_or_else(|| Rejection::parse(Reason::InvalidJson, "the message is Base64, but not of JSON in UTF-8"))
+}
+
+/// The text if it is JSON; a rejection if it is JSON but no object; `None` if it is no JSON.
+fn object_or_error(bytes: &[u8]) -> Result<Option<String>, Rejection> {
+    let Ok(text) = std::str::from_utf8(bytes) else { return Ok(None) };
+    // RFC 8259, section 8.1: a byte order mark may be ignored.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(value) if value.get().starts_with('{') => Ok(Some(value.get().to_owned())),
+        Ok(_) => Err(invalid_item("the message is JSON, but not an object")),
+        Err(error) if text.trim_start().starts_with('{') => {
+            Err(Rejection::parse(Reason::InvalidJson, format!("the message is no JSON: {error}")))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+fn refuse_what_is_not_ours(members: &Members<'_>) -> Result<(), Rejection> {
+    // CloudEvents 1.0 and Event Grid's own schema.
+    if members.value("specversion").is_some() || members.value("eventType").is_some() {
+        return Err(Rejection::parse(Reason::UnsupportedEvent, "events are not among the inputs of this version"));
+    }
+    if members.value("source").is_some() {
+        let detail = "blobs by reference are not among the inputs of this version, so no source is allowed";
+        return Err(Rejection::parse(Reason::SourceForbidden, detail));
+    }
+    for (name, value) in members.iter() {
+        if !matches!(name, "id" | "format" | "contentType" | "payload" | "payloadBase64") {
+            let name: String = name.chars().take(64).flat_map(char::escape_default).collect();
+            return Err(invalid_item(format!(
+                "unknown member `{name}`; there are id, format, contentType, payload and payloadBase64"
+            )));
+        }
+        if value == "null" && name != "payload" {
+            return Err(invalid_item(format!("`{name}` is null; leave it out or give it a value")));
+        }
+    }
+    Ok(())
+}
+
+const MAX_ID_CHARACTERS: usize = 900;
+const MAX_ID_SEGMENTS: usize = 200;
+
+/// Blob Storage's own limits (characters count as UTF-16 there), less what could be read as a path.
+fn parse_id(value: &str) -> Result<String, Rejection> {
+    let id = json::string(value).ok_or_else(|| invalid_item("`id` must be a string of Unicode characters"))?;
+    let characters = id.encode_utf16().count();
+    let fault = if characters == 0 || characters > MAX_ID_CHARACTERS {
+        format!("`id` has {characters} characters; 1 to {MAX_ID_CHARACTERS} are allowed")
+    } else if id.chars().any(|c| c.is_control() || c == '\\') {
+        "`id` holds a control character or a backslash".to_owned()
+    } else if id.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        "`id` has an empty, `.` or `..` segment".to_owned()
+    } else if id.split('/').count() > MAX_ID_SEGMENTS {
+        format!("`id` has more than {MAX_ID_SEGMENTS} segments")
+    } else {
+        return Ok(id.into_owned());
+    };
+    Err(invalid_item(fault))
+}
+
+fn parse_formats(value: &str) -> Result<Vec<Format>, Rejection> {
+    let malformed = || invalid_item("`format` must be a format's name or a list of such names");
+    let names: Vec<&RawValue> = if value.starts_with('[') {
+        serde_json::from_str(value).map_err(|_| malformed())?
+    } else {
+        vec![serde_json::from_str(value).map_err(|_| malformed())?]
+    };
+    let mut formats = Vec::new();
+    for name in names {
+        let name = json::string(name.get()).ok_or_else(malformed)?;
+        let format = Format::from_name(&name).ok_or_else(|| {
+            let name: String = name.chars().take(64).flat_map(char::escape_default).collect();
+            let known = Format::ALL.map(Format::name).join(", ");
+            Rejection::parse(Reason::UnsupportedFormat, format!("there is no format `{name}`; there are {known}"))
+        })?;
+        if formats.contains(&format) {
+            return Err(invalid_item(format!("`format` names `{format}` twice")));
+        }
+        formats.push(format);
+    }
+    if formats.is_empty() {
+        return Err(invalid_item("`format` is an empty list"));
+    }
+    Ok(formats)
+}
+
+/// The bytes to sign, and the media type that they have unless the item says otherwise.
+fn parse_content(members: &Members<'_>) -> Result<(Vec<u8>, &'static str), Rejection> {
+    match (members.value("payload"), members.value("payloadBase64")) {
+        (Some(payload), None) => Ok((payload.as_bytes().to_vec(), "application/json")),
+        (None, Some(encoded)) => {
+            let bytes = json::string(encoded).and_then(|text| base64::decode_any(&text));
+            let bytes = bytes.ok_or_else(|| invalid_item("`payloadBase64` must be a string in Base64 or Base64url"))?;
+            Ok((bytes, "application/octet-stream"))
+        }
+        (None, None) => Err(invalid_item("there is nothing to sign; give payload or payloadBase64")),
+        (Some(_), Some(_)) => Err(invalid_item("payload and payloadBase64 exclude each other")),
+    }
+}
+
+/// A media type with parameters, if it is one by form (RFC 9110, section 8.3.1).
+fn parse_content_type(value: &str) -> Result<String, Rejection> {
+    let text = json::string(value).ok_or_else(|| invalid_item("`contentType` must be a string"))?;
+    let is_token = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    };
+    let essence = text.split(';').next().unwrap_or_default().trim_end();
+    let well_formed = essence.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype));
+    if !well_formed || text.len() > 255 || !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Err(invalid_item("`contentType` must be a media type such as application/json"));
+    }
+    Ok(text.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(message: &str) -> Result<WorkItem, Rejection> {
+        WorkItem::parse(message.as_bytes(), Format::Jws)
+    }
+
+    fn reason(message: &str) -> (Reason, String) {
+        let rejection = parse(message).expect_err(message);
+        (rejection.reason, rejection.detail)
+    }
+
+    #[test]
+    fn a_payloads_bytes_are_those_of_the_message() {
+        for payload in ["{ \"b\":1.0,\n\"a\" :[1e3 , \"\\u00e9\\/\"] }", "null", "1E400", "\"\\ud800\"", "[]", "-0.0"] {
+            let item = parse(&format!("{{\"id\":\"a\",\"payload\": {payload} }}")).expect(payload);
+            assert_eq!(String::from_utf8(item.content).expect("text"), payload);
+            assert_eq!(item.content_type, "application/json");
+        }
+    }
+
+    #[test]
+    fn base64_of_a_work_item_is_the_work_item() {
+        let text = "{\"id\":\"a/é\",\"payloadBase64\":\"-_8\",\"format\":[\"raw\",\"jws\"],\"contentType\":\"text/plain; charset=utf-8\"}";
+        let item = parse(text).expect("an item");
+        assert_eq!((item.id.as_str(), &item.content[..]), ("a/é", &[0xfb, 0xff][..]));
+        assert_eq!(item.formats, [Format::Raw, Format::Jws]);
+        assert_eq!(item.blob_name(Format::Raw), "a/é.sig");
+        for message in
+            [base64::encode(text.as_bytes()), base64::encode_url(text.as_bytes()), format!("\u{feff} {text}\n")]
+        {
+            assert_eq!(parse(&message).as_ref(), Ok(&item), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_item_without_id_is_named_by_its_content() {
+        let item = parse(r#"{"payloadBase64":"YWJj"}"#).expect("an item");
+        assert_eq!(item.id, "sha256/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(item.content_type, "application/octet-stream");
+    }
+
+    #[test]
+    fn each_mistake_has_its_reason_and_names_the_thing() {
+        for (message, expected, names) in [
+            ("", Reason::InvalidJson, "Base64"),
+            ("hello world", Reason::InvalidJson, "Base64"),
+            ("{", Reason::InvalidJson, "EOF"),
+            ("{\"payload\":1} x", Reason::InvalidJson, "trailing"),
+            ("aGVsbG8gd29ybGQ=", Reason::InvalidJson, "Base64"),
+            ("[]", Reason::InvalidWorkItem, "object"),
+            ("1234", Reason::InvalidWorkItem, "object"),
+            ("null", Reason::InvalidWorkItem, "object"),
+            ("MTIzNA==", Reason::InvalidWorkItem, "object"),
+            ("{}", Reason::InvalidWorkItem, "nothing to sign"),
+            (r#"{"payload":1,"paylaod":2}"#, Reason::InvalidWorkItem, "`paylaod`"),
+            (r#"{"payload":1,"payload":2}"#, Reason::InvalidWorkItem, "`payload`"),
+            (r#"{"payload":1,"payloadBase64":""}"#, Reason::InvalidWorkItem, "exclude"),
+            (r#"{"payload":1,"id":null}"#, Reason::InvalidWorkItem, "`id`"),
+            (r#"{"payload":1,"id":7}"#, Reason::InvalidWorkItem, "`id`"),
+            (r#"{"payload":1,"format":null}"#, Reason::InvalidWorkItem, "`format`"),
+            (r#"{"payload":1,"format":[]}"#, Reason::InvalidWorkItem, "empty"),
+            (r#"{"payload":1,"format":["raw","raw"]}"#, Reason::InvalidWorkItem, "twice"),
+            (r#"{"payload":1,"format":{"a":1}}"#, Reason::InvalidWorkItem, "`format`"),
+            (r#"{"payload":1,"format":"pdf"}"#, Reason::UnsupportedFormat, "`pdf`"),
+            (r#"{"payload":1,"contentType":"json"}"#, Reason::InvalidWorkItem, "`contentType`"),
+            (r#"{"payload":1,"contentType":"a/b\nc"}"#, Reason::InvalidWorkItem, "`contentType`"),
+            (r#"{"payloadBase64":"*"}"#, Reason::InvalidWorkItem, "`payloadBase64`"),
+            (r#"{"payloadBase64":null}"#, Reason::InvalidWorkItem, "`payloadBase64`"),
+            (r#"{"source":{"url":"https://a/b"}}"#, Reason::SourceForbidden, "source"),
+            (r#"{"specversion":"1.0","type":"x"}"#, Reason::UnsupportedEvent, "event"),
+        ] {
+            let (reason, detail) = reason(message);
+            assert_eq!(reason, expected, "{message}: {detail}");
+            assert!(detail.contains(names), "{message}: {detail}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_a_name_and_never_a_path() {
+        let long = "x".repeat(901);
+        let deep = vec!["s"; 201].join("/");
+        for id in ["", "/a", "a/", "a//b", ".", "..", "a/../b", "a\\\\b", "a\\u0000", "a\\n", "\\u0085", &long, &deep] {
+            assert_eq!(reason(&format!("{{\"id\":\"{id}\",\"payload\":1}}")).0, Reason::InvalidWorkItem, "{id}");
+        }
+        for id in ["a", "...", "a b", "%2e%2e", "?#", &long[1..], &deep[2..], "発票/42"] {
+            assert_eq!(parse(&format!("{{\"id\":\"{id}\",\"payload\":1}}")).expect(id).id, id);
+        }
+    }
+
+    #[test]
+    fn a_rejection_knows_the_id_if_it_was_good() {
+        assert_eq!(parse(r#"{"x":1,"id":"a"}"#).expect_err("unknown member").id.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn the_largest_message_is_the_queues() {
+        let message = |length: usize| format!("{{\"payload\":\"{}\"}}", "a".repeat(length - 14));
+        assert_eq!(message(MAX_MESSAGE_BYTES).len(), MAX_MESSAGE_BYTES);
+        assert!(parse(&message(MAX_MESSAGE_BYTES)).is_ok());
+        assert_eq!(reason(&message(MAX_MESSAGE_BYTES + 1)).0, Reason::TooLarge);
+    }
+
+    #[test]
+    fn everything_asked_for_is_in_the_request_digest() {
+        let digest = |message: &str, format| parse(message).expect(message).request_digest(format);
+        let base = digest(r#"{"id":"a","payload":1}"#, Format::Jws);
+        assert_eq!(digest(r#"{"payload":1, "id":"a"}"#, Format::Jws), base, "spelling is no matter");
+        assert_ne!(digest(r#"{"id":"a","payload":1}"#, Format::Raw), base);
+        assert_ne!(digest(r#"{"id":"a","payload":2}"#, Format::Jws), base);
+        assert_ne!(digest(r#"{"id":"a","payload":1,"contentType":"a/b"}"#, Format::Jws), base);
+    }
+}

@@ -1,0 +1,176 @@
+//! The edge to the results container: results are created once and never overwritten; the key set is merged.
+
+use std::{collections::HashMap, sync::Arc};
+
+use azure_core::{
+    Bytes, Result,
+    error::ErrorKind,
+    http::{Etag, RequestContent, Transport},
+};
+use azure_storage_blob::{
+    BlobContainerClient, BlobContainerClientOptions,
+    models::{BlobClientDownloadOptions, BlobClientGetPropertiesResultHeaders, BlobClientUploadOptions},
+};
+use signet_azure::{
+    client_options,
+    failure::Failure,
+    identity::{Credential, Identity},
+};
+use signet_core::jwks::{self, JwkSet};
+use url::Url;
+
+use crate::retry::{Trail, until_deadline};
+
+/// Metadata of a result that says what was asked for; equal requests share a result.
+const REQUEST: &str = "signet_request";
+
+/// A container in which blobs are only ever created.
+pub(crate) struct Container {
+    client: BlobContainerClient,
+    credential: Arc<Credential>,
+}
+
+/// A blob to be created.
+#[derive(Debug)]
+pub(crate) struct NewBlob {
+    pub(crate) name: String,
+    pub(crate) content_type: &'static str,
+    /// Names without a prefix; values in ASCII.
+    pub(crate) metadata: HashMap<String, String>,
+    pub(crate) content: Bytes,
+}
+
+/// What came of creating a blob.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Created {
+    Now,
+    /// It was there; its metadata.
+    Before(HashMap<String, String>),
+}
+
+/// What stands under a result's name.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Nothing,
+    /// The result of the same request.
+    Same,
+    /// The result of another request.
+    Other,
+}
+
+impl Container {
+    pub(crate) fn new(url: Url, identity: &Identity, transport: &Transport) -> Result<Self> {
+        Self::with_credential(url, identity.credential(), transport)
+    }
+
+    /// A second container of the same audience shares the credential of the first.
+    pub(crate) fn beside(&self, url: Url, transport: &Transport) -> Result<Self> {
+        Self::with_credential(url, self.credential.clone(), transport)
+    }
+
+    fn with_credential(url: Url, credential: Arc<Credential>, transport: &Transport) -> Result<Self> {
+        let options = BlobContainerClientOptions {
+            client_options: client_options(transport),
+            ..BlobContainerClientOptions::default()
+        };
+        let client = BlobContainerClient::new(url, Some(credential.clone()), Some(options))?;
+        Ok(Self { client, credential })
+    }
+
+    pub(crate) fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// Creates a blob unless there is one of that name.
+    pub(crate) async fn create(&self, trail: &Trail, blob: &NewBlob) -> std::result::Result<Created, Failure> {
+        let client = self.client.blob_client(&blob.name);
+        let outcome = until_deadline(trail, &self.credential, || async {
+            let options = BlobClientUploadOptions {
+                blob_content_type: Some(blob.content_type.to_owned()),
+                metadata: Some(blob.metadata.clone()),
+                ..BlobClientUploadOptions::default()
+            };
+            client.upload(blob.content.clone().into(), Some(options.if_not_exists())).await
+        })
+        .await;
+        match outcome {
+            Ok(_) => Ok(Created::Now),
+            // 409 where it is there; 412 from services that see the condition first; 403 where overwriting is forbidden
+            // by the role or by a policy. It may be our own, from a try whose answer was lost.
+            Err(failure) if failure.is(409) || failure.is(412) || failure.code == "UnauthorizedBlobOverwrite" => {
+                self.metadata(trail, &blob.name).await?.map(Created::Before).ok_or(failure)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The metadata of a blob; `None` where there is no such blob.
+    pub(crate) async fn metadata(
+        &self,
+        trail: &Trail,
+        name: &str,
+    ) -> std::result::Result<Option<HashMap<String, String>>, Failure> {
+        let client = self.client.blob_client(name);
+        let properties =
+            until_deadline(trail, &self.credential, || async { client.get_properties(None).await?.metadata() }).await;
+        match properties {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(failure) if failure.is(404) && failure.code != "ContainerNotFound" => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// What stands under a result's name, as compared with a request.
+    pub(crate) async fn standing(
+        &self,
+        trail: &Trail,
+        name: &str,
+        request: &str,
+    ) -> std::result::Result<Standing, Failure> {
+        Ok(match self.metadata(trail, name).await? {
+            None => Standing::Nothing,
+            Some(metadata) if is_of(&metadata, request) => Standing::Same,
+            Some(_) => Standing::Other,
+        })
+    }
+
+    /// The published key set and its version; an empty one where nothing is published yet.
+    pub(crate) async fn key_set(&self) -> Result<(JwkSet, Option<Etag>)> {
+        let client = self.client.blob_client(jwks::BLOB_NAME);
+        let options = BlobClientDownloadOptions {
+            parallel: std::num::NonZeroUsize::new(1),
+            ..BlobClientDownloadOptions::default()
+        };
+        let downloaded = match client.download(Some(options)).await {
+            Ok(downloaded) => downloaded,
+            Err(error) if Failure::from(&error).code == "BlobNotFound" => return Ok((JwkSet::default(), None)),
+            Err(error) => return Err(error),
+        };
+        let etag = downloaded.properties.etag.clone();
+        let text = downloaded.body.collect_string().await?;
+        let keys = JwkSet::parse(&text).map_err(|why| {
+            let message = format!("{} is no key set ({why}); move it away, and it is written anew", jwks::BLOB_NAME);
+            azure_core::Error::with_message(ErrorKind::DataConversion, message)
+        })?;
+        Ok((keys, etag))
+    }
+
+    /// Publishes the key set in place of the version that it was made from; an error with status 409 or 412 where somebody
+    /// else was quicker.
+    pub(crate) async fn publish_key_set(&self, keys: &JwkSet, replaces: Option<Etag>) -> Result<()> {
+        let options = BlobClientUploadOptions {
+            blob_content_type: Some(jwks::CONTENT_TYPE.to_owned()),
+            if_match: replaces.clone(),
+            if_none_match: replaces.is_none().then(|| "*".into()),
+            ..BlobClientUploadOptions::default()
+        };
+        let content = RequestContent::from(keys.to_string().into_bytes());
+        self.client.blob_client(jwks::BLOB_NAME).upload(content, Some(options)).await?;
+        Ok(())
+    }
+}
+
+/// Whether a result was made for this request.
+pub(crate) fn is_of(metadata: &HashMap<String, String>, request: &str) -> bool {
+    metadata.get(REQUEST).is_some_and(|found| found == request)
+}

@@ -1,0 +1,111 @@
+//! Patience within an item's deadline: what time can mend is tried again, and the item is handed back before the host
+//! would lose patience with all of them.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher, Hasher},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use signet_azure::{failure::Failure, identity::Credential};
+use signet_core::rejection::Stage;
+use tokio::time::Instant;
+
+/// How far an item has come, and what went wrong last: the answer to the host if its time runs out.
+#[derive(Debug)]
+pub(crate) struct Trail {
+    deadline: Instant,
+    latest: Mutex<(Stage, Option<Failure>)>,
+}
+
+impl Trail {
+    pub(crate) fn new(deadline: Instant) -> Self {
+        Self { deadline, latest: Mutex::new((Stage::Queue, None)) }
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The item has come to this stage; what went wrong before is overcome.
+    pub(crate) fn enter(&self, stage: Stage) {
+        *self.latest() = (stage, None);
+    }
+
+    pub(crate) fn note(&self, failure: &Failure) {
+        self.latest().1 = Some(failure.clone());
+    }
+
+    /// The stage, and the last failure in it.
+    pub(crate) fn end(&self) -> (Stage, Option<Failure>) {
+        self.latest().clone()
+    }
+
+    fn latest(&self) -> MutexGuard<'_, (Stage, Option<Failure>)> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Calls until it succeeds, until the failure is one that seconds cannot mend, or until the next try would come too late.
+/// A refused token is replaced once.
+pub(crate) async fn until_deadline<T, F>(
+    trail: &Trail,
+    credential: &Credential,
+    mut call: impl FnMut() -> F,
+) -> Result<T, Failure>
+where
+    F: Future<Output = azure_core::Result<T>>,
+{
+    let mut failures = 0;
+    let mut token_replaced = false;
+    loop {
+        let failure = match call().await {
+            Ok(value) => return Ok(value),
+            Err(error) => Failure::from(&error),
+        };
+        trail.note(&failure);
+        let refused_token = failure.is(401) && !token_replaced;
+        if refused_token {
+            token_replaced = true;
+            credential.distrust();
+        } else if !failure.transient {
+            return Err(failure);
+        }
+        failures += 1;
+        let wait = backoff(failures).max(failure.retry_after.unwrap_or_default());
+        if Instant::now() + wait >= trail.deadline {
+            return Err(failure);
+        }
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        tracing::debug!(failures, wait_ms, error = failure.message, "trying again");
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// 200 ms doubled by each failure up to 10 s, less a random half, so that items that failed together do not return
+/// together.
+pub(crate) fn backoff(failures: u32) -> Duration {
+    let full = Duration::from_millis(200).saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST_BACKOFF);
+    let half = full / 2;
+    // Each hasher of the standard library has keys of its own, which is all the chance that is needed here.
+    let chance = RandomState::new().build_hasher().finish();
+    half + half * u32::try_from(chance % 1000).unwrap_or_default() / 1000
+}
+
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_doubles_within_bounds() {
+        for (failures, most_ms) in [(1, 200), (2, 400), (3, 800), (7, 10_000), (u32::MAX, 10_000)] {
+            for _ in 0..50 {
+                let wait = backoff(failures).as_millis();
+                assert!((most_ms / 2..=most_ms).contains(&wait), "{failures}: {wait}");
+            }
+        }
+    }
+}

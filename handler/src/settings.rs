@@ -1,0 +1,341 @@
+//! What operators may say: app settings, read once, with every mistake reported together.
+
+use std::{num::NonZeroUsize, path::Path, str::FromStr, time::Duration};
+
+use signet_azure::{identity::Source, roots::Roots};
+use signet_core::{algorithm::Algorithm, work_item::Format};
+use url::Url;
+
+use crate::log::Filter;
+
+const PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
+const KEY: &str = "SIGNET_KEY";
+const RESULTS: &str = "SIGNET_RESULTS";
+const REJECTED: &str = "SIGNET_REJECTED";
+const ALGORITHM: &str = "SIGNET_ALGORITHM";
+const FORMAT: &str = "SIGNET_FORMAT";
+const DEADLINE: &str = "SIGNET_DEADLINE";
+const CONCURRENCY: &str = "SIGNET_CONCURRENCY";
+const QUEUE: &str = "SIGNET_QUEUE";
+const QUEUE_SERVICE: &str = "WorkQueue__queueServiceUri";
+const CLIENT_ID: &str = "AZURE_CLIENT_ID";
+const TOKEN_CREDENTIALS: &str = "AZURE_TOKEN_CREDENTIALS";
+const ROOTS: &str = "SSL_CERT_FILE";
+const LOG: &str = "RUST_LOG";
+
+const DEFAULT_DEADLINE: u64 = 60;
+/// Below the `functionTimeout` in host.json (five minutes), at which the host would end every item in flight.
+const LONGEST_DEADLINE: u64 = 240;
+const DEFAULT_CONCURRENCY: usize = 64;
+
+/// Everything that the handler is told from outside.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) port: u16,
+    pub(crate) key: KeyIdentifier,
+    /// Container URL.
+    pub(crate) results: Url,
+    /// Container URL.
+    pub(crate) rejected: Url,
+    pub(crate) algorithm: Option<Algorithm>,
+    pub(crate) format: Format,
+    /// How long an item may take, waiting included.
+    pub(crate) deadline: Duration,
+    pub(crate) concurrency: usize,
+    /// Name of the work queue, for rejection records.
+    pub(crate) queue: String,
+    pub(crate) source: Source,
+    pub(crate) client_id: Option<String>,
+    pub(crate) roots: Roots,
+    pub(crate) log: Filter,
+}
+
+/// A key in a vault: `https://{vault}/keys/{name}`, with `/{version}` to pin one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyIdentifier {
+    /// `https://{vault}/`
+    pub(crate) vault: Url,
+    pub(crate) name: String,
+    pub(crate) version: Option<String>,
+}
+
+impl Settings {
+    /// Reads every setting.
+    ///
+    /// # Errors
+    /// One line for each setting that is missing or wrong, with what would be right.
+    pub(crate) fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
+        // A setting that is there but empty is what a template leaves behind: it counts as not given.
+        let given = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+        let mut mistakes = Mistakes(Vec::new());
+
+        let port = mistakes.required(PORT, given(PORT), "the Functions host sets it", |port| {
+            port.parse().ok().filter(|port| *port != 0).ok_or_else(|| "is no port".to_owned())
+        });
+        let key = mistakes.required(KEY, given(KEY), "such as https://myvault.vault.azure.net/keys/mykey", str::parse);
+        let results = mistakes.required(
+            RESULTS,
+            given(RESULTS),
+            "such as https://myaccount.blob.core.windows.net/signed",
+            container_url,
+        );
+        let rejected = match given(REJECTED) {
+            Some(url) => mistakes.take(REJECTED, container_url(&url)),
+            None => results.as_ref().map(|results| beside(results, "rejected")),
+        };
+        if let (Some(results), Some(rejected)) = (&results, &rejected)
+            && results == rejected
+        {
+            mistakes.0.push(format!("{REJECTED} must be another container than {RESULTS}"));
+        }
+        let algorithm = given(ALGORITHM).map(|name| {
+            mistakes
+                .take(ALGORITHM, name.parse::<Algorithm>().map_err(|known| format!("is no algorithm here; {known}")))
+        });
+        let format = given(FORMAT).map_or(Some(Format::Jws), |name| {
+            let known = Format::ALL.map(Format::name).join(", ");
+            mistakes
+                .take(FORMAT, Format::from_name(&name).ok_or_else(|| format!("is no format here; use one of {known}")))
+        });
+        let deadline = given(DEADLINE).map_or(Some(DEFAULT_DEADLINE), |seconds| {
+            let allowed = format!("must be a whole number of seconds from 1 to {LONGEST_DEADLINE}");
+            let parsed = seconds.parse().ok().filter(|seconds| (1..=LONGEST_DEADLINE).contains(seconds));
+            mistakes.take(DEADLINE, parsed.ok_or(allowed))
+        });
+        let concurrency = given(CONCURRENCY).map_or(Some(DEFAULT_CONCURRENCY), |count| {
+            let parsed = count.parse::<NonZeroUsize>().ok().map(NonZeroUsize::get).filter(|count| *count <= 10_000);
+            mistakes.take(CONCURRENCY, parsed.ok_or_else(|| "must be a whole number from 1 to 10000".to_owned()))
+        });
+        let queue = mistakes.required(QUEUE, given(QUEUE), "the name of the work queue", queue_name);
+        mistakes.required(
+            QUEUE_SERVICE,
+            given(QUEUE_SERVICE),
+            "such as https://myaccount.queue.core.windows.net",
+            https_url,
+        );
+        let source = mistakes.take(TOKEN_CREDENTIALS, Source::choose(given));
+        let roots = given(ROOTS).map_or_else(
+            || Some(Roots::built_in()),
+            |path| mistakes.take(ROOTS, Roots::from_pem_file(Path::new(&path)).map_err(|error| error.to_string())),
+        );
+        let log = given(LOG).map_or(Some(Filter::default()), |filter| mistakes.take(LOG, filter.parse()));
+
+        match (port, key, results, rejected, format, deadline, concurrency, queue, source, roots, log) {
+            (
+                Some(port),
+                Some(key),
+                Some(results),
+                Some(rejected),
+                Some(format),
+                Some(deadline),
+                Some(concurrency),
+                Some(queue),
+                Some(source),
+                Some(roots),
+                Some(log),
+            ) if mistakes.0.is_empty() => Ok(Self {
+                port,
+                key,
+                results,
+                rejected,
+                algorithm: algorithm.flatten(),
+                format,
+                deadline: Duration::from_secs(deadline),
+                concurrency,
+                queue,
+                source,
+                client_id: given(CLIENT_ID),
+                roots,
+                log,
+            }),
+            _ => Err(mistakes.0),
+        }
+    }
+}
+
+/// Lines for the operator, in the order of the settings.
+struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    fn take<T>(&mut self, name: &str, parsed: Result<T, String>) -> Option<T> {
+        parsed.map_err(|mistake| self.0.push(format!("{name} {mistake}"))).ok()
+    }
+
+    fn required<T>(
+        &mut self,
+        name: &str,
+        value: Option<String>,
+        example: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match value {
+            Some(value) => self.take(name, parse(value.trim())),
+            None => self.take(name, Err(format!("is missing: {example}"))),
+        }
+    }
+}
+
+impl FromStr for KeyIdentifier {
+    type Err = String;
+
+    /// Names and versions are letters, digits and hyphens: they go into paths unescaped.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains(',') {
+            return Err("names several keys; this version signs with one".to_owned());
+        }
+        let url = https_url(text)?;
+        let shape =
+            || "must have the form https://{vault}/keys/{name} or https://{vault}/keys/{name}/{version}".to_owned();
+        let is_name = |part: &str| {
+            (1..=127).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
+        let segments: Vec<&str> = url.path().trim_start_matches('/').split('/').collect();
+        let (name, version) = match *segments.as_slice() {
+            ["keys", name] => (name, None),
+            ["keys", name, version] => (name, Some(version)),
+            _ => return Err(shape()),
+        };
+        if !is_name(name) || !version.is_none_or(is_name) {
+            return Err(shape());
+        }
+        let mut vault = url.clone();
+        vault.set_path("/");
+        Ok(Self { vault, name: name.to_owned(), version: version.map(str::to_owned) })
+    }
+}
+
+/// An absolute `https` URL without user information, query or fragment.
+fn https_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("is no URL ({error})"))?;
+    if url.scheme() != "https" || url.host_str().is_none_or(str::is_empty) {
+        return Err("must be an https:// URL".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err("must have no user, query (no SAS is needed) or fragment".to_owned());
+    }
+    Ok(url)
+}
+
+fn container_url(text: &str) -> Result<Url, String> {
+    let mut url = https_url(text)?;
+    let path = url.path().trim_end_matches('/').to_owned();
+    if path.is_empty() || path.split('/').skip(1).any(str::is_empty) {
+        return Err("must be a container's URL: https://{account}/{container}".to_owned());
+    }
+    url.set_path(&path);
+    Ok(url)
+}
+
+/// Queue names as the service has them: 3 to 63 lower-case letters, digits and single hyphens. The poison queue's name
+/// is seven characters longer and has the same limit.
+fn queue_name(name: &str) -> Result<String, String> {
+    let allowed = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if !(3..=56).contains(&name.len())
+        || !allowed
+        || name.starts_with('-')
+        || name.ends_with('-')
+        || name.contains("--")
+    {
+        return Err("must be a queue's name: 3 to 56 lower-case letters, digits and single hyphens".to_owned());
+    }
+    Ok(name.to_owned())
+}
+
+fn beside(container: &Url, name: &str) -> Url {
+    let mut url = container.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop().push(name);
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: [(&str, &str); 5] = [
+        (PORT, "7071"),
+        (KEY, "https://v.vault.azure.net/keys/k"),
+        (RESULTS, "https://a.blob.core.windows.net/signed"),
+        (QUEUE, "work"),
+        (QUEUE_SERVICE, "https://a.queue.core.windows.net"),
+    ];
+
+    fn read(changes: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
+        Settings::read(|name| {
+            let value = changes.iter().chain(&GOOD).find(|(key, _)| *key == name).map(|(_, value)| *value);
+            value.map(str::to_owned)
+        })
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let settings = read(&[]).expect("good settings");
+        assert_eq!(settings.rejected.as_str(), "https://a.blob.core.windows.net/rejected");
+        assert_eq!((settings.deadline, settings.concurrency), (Duration::from_mins(1), 64));
+        assert_eq!((settings.format, settings.algorithm), (Format::Jws, None));
+        assert_eq!(settings.key.vault.as_str(), "https://v.vault.azure.net/");
+        assert_eq!((settings.key.name.as_str(), settings.key.version), ("k", None));
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let mistakes =
+            Settings::read(|name| (name == DEADLINE).then(|| "0".to_owned())).expect_err("nearly all missing");
+        for name in [PORT, KEY, RESULTS, DEADLINE, QUEUE, QUEUE_SERVICE] {
+            assert_eq!(mistakes.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}: {mistakes:?}");
+        }
+        assert_eq!(mistakes.len(), 6);
+    }
+
+    #[test]
+    fn each_bad_value_is_named() {
+        for (name, value) in [
+            (PORT, "0"),
+            (PORT, "http"),
+            (KEY, "http://v.vault.azure.net/keys/k"),
+            (KEY, "https://v.vault.azure.net/secrets/k"),
+            (KEY, "https://v.vault.azure.net/keys/k/v/w"),
+            (KEY, "https://v.vault.azure.net/keys/k%2F.."),
+            (KEY, "https://v.vault.azure.net/keys/k?x=1"),
+            (KEY, "https://u:p@v.vault.azure.net/keys/k"),
+            (KEY, "https://v.vault.azure.net/keys/"),
+            (KEY, "https://v.vault.azure.net/keys/k,https://w.vault.azure.net/keys/k"),
+            (RESULTS, "https://a.blob.core.windows.net/"),
+            (RESULTS, "https://a.blob.core.windows.net/signed?sig=secret"),
+            (REJECTED, "https://a.blob.core.windows.net/signed"),
+            (REJECTED, "ftp://a/b"),
+            (ALGORITHM, "HS256"),
+            (FORMAT, "pdf"),
+            (DEADLINE, "241"),
+            (DEADLINE, "1.5"),
+            (CONCURRENCY, "0"),
+            (QUEUE, "Work"),
+            (QUEUE, "a--b"),
+            (QUEUE_SERVICE, "http://127.0.0.1:10001"),
+            (TOKEN_CREDENTIALS, "password"),
+            (ROOTS, "no/such/file.pem"),
+            (LOG, "loud"),
+        ] {
+            let mistakes = read(&[(name, value)]).expect_err(value);
+            assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+            assert!(mistakes[0].starts_with(name), "{mistakes:?}");
+            assert!(!mistakes[0].contains("sig="), "{mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn a_version_pins_the_key() {
+        let settings = read(&[(KEY, "https://v.vault.localhost:8443/keys/k-1/0123456789abcdef0123456789abcdef")]);
+        let key = settings.expect("good settings").key;
+        assert_eq!(key.version.as_deref(), Some("0123456789abcdef0123456789abcdef"));
+        assert_eq!(key.vault.as_str(), "https://v.vault.localhost:8443/");
+    }
+
+    #[test]
+    fn an_empty_setting_is_none() {
+        assert!(
+            read(&[(REJECTED, ""), (ALGORITHM, " "), (LOG, ""), (CLIENT_ID, "")]).expect("good").client_id.is_none()
+        );
+    }
+}
