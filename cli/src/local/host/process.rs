@@ -36,7 +36,7 @@ use super::{
 
 const PROBE_INTERVAL: Duration = Duration::from_millis(25);
 const ERRORS_KEPT: usize = 2;
-const ERROR_WINDOW: Duration = Duration::from_secs(30 * 60);
+const ERROR_WINDOW: Duration = Duration::from_mins(30);
 /// Lines on standard error that explain an end.
 const LAST_WORDS: usize = 3;
 const KILL_GRACE: Duration = Duration::from_secs(1);

@@ -117,6 +117,7 @@ async fn null_hangs_until_the_timeout_and_takes_the_others_along() {
         assert_eq!(reply.outcome, Outcome::TimedOut);
         assert!(began.elapsed() >= Duration::from_secs(1));
         assert!(matches!(bystander.outcome, Outcome::Failed(_)), "{}", bystander.outcome);
+        within(20, host.ready()).await.unwrap();
         assert!(post(&host, json!({})).await.outcome.succeeded(), "the next generation answers");
         assert_eq!((host.restarts(), host.port()), (1, port));
         assert_ne!(host.pid(), pid);
