@@ -145,20 +145,20 @@ fn conclude(about: &About, fate: Fate) -> Response {
     match fate {
         Fate::Done { id, results } => {
             let names = results.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            tracing::info!(function, invocation_id, message, dequeue_count, id, results = names, ms, "done");
+            tracing::info!(function, invocation_id, message_id, dequeue_count, id, results = names, ms, "done");
             answer(StatusCode::OK, &json!({ "Logs": [format!("done: {names}")] }))
         }
         Fate::Rejected { rejection, record } => {
             let reason = rejection.reason.name();
             let stage = rejection.stage.name();
             // The detail may quote the message; it stands in the record alone.
-            tracing::warn!(function, invocation_id, message, dequeue_count, reason, stage, record, ms, "rejected");
+            tracing::warn!(function, invocation_id, message_id, dequeue_count, reason, stage, record, ms, "rejected");
             answer(StatusCode::OK, &json!({ "Logs": [format!("rejected, {reason}: {record}")] }))
         }
         Fate::HandedBack(setback) => {
             let Setback { stage, code, message: why } = &setback;
             let stage = stage.name();
-            tracing::warn!(function, invocation_id, message, dequeue_count, stage, code, why, ms, "handed back");
+            tracing::warn!(function, invocation_id, message_id, dequeue_count, stage, code, why, ms, "handed back");
             handed_back(&setback)
         }
     }

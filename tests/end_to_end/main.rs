@@ -1,2 +1,9 @@
-//! End to end.
-fn main() {}
+//! The shipping binary, started by the stand-in host, against the local stack.
+//!
+//! Each test has a vault, an identity, a queue and containers of its own, so that it may count and break what it likes.
+
+mod costs;
+mod exactly_once;
+mod faults;
+mod secrets;
+mod world;

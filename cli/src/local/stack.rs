@@ -36,7 +36,7 @@ pub struct Stack {
     azurite: Azurite,
     certificates: Certificates,
     files: CertificateFiles,
-    transport: Transport,
+    roots: Roots,
     directory: TempDir,
 }
 
@@ -53,7 +53,7 @@ impl Stack {
         };
         let azurite = Azurite::start(&options, progress).await.map_err(|e| fault("Azurite", e))?;
         let roots = Roots::from_pem_file(&files.authority).map_err(|e| fault("certificates", e))?;
-        Ok(Arc::new(Self { azurite, certificates, files, transport: transport(&roots), directory }))
+        Ok(Arc::new(Self { azurite, certificates, files, roots, directory }))
     }
 
     /// The authority that every local service is to be trusted by, as `SSL_CERT_FILE` takes it.
@@ -66,12 +66,6 @@ impl Stack {
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()
-    }
-
-    /// A transport that trusts the local services.
-    #[must_use]
-    pub fn transport(&self) -> &Transport {
-        &self.transport
     }
 }
 
@@ -87,6 +81,7 @@ pub struct Deployment {
     /// What goes to each service.
     pub taps: Taps,
     stack: Arc<Stack>,
+    transport: Transport,
     identity_header: String,
     identity: Listener,
     vault_listener: Listener,
@@ -130,6 +125,8 @@ impl Deployment {
             blob: front("blob", stack.azurite.blob_port(), &taps.blob).await?,
             queue: front("queue", stack.azurite.queue_port(), &taps.queue).await?,
             stack: Arc::clone(stack),
+            // Its connections live and die with the runtime that this deployment runs in.
+            transport: transport(&stack.roots),
             identity_header,
             vault,
             issuer,
@@ -199,7 +196,7 @@ impl Deployment {
     /// The queue service, with all rights.
     pub fn queues(&self) -> Result<QueueServiceClient, StackError> {
         let options = QueueServiceClientOptions {
-            client_options: client_options(&self.stack.transport),
+            client_options: client_options(&self.transport),
             ..QueueServiceClientOptions::default()
         };
         QueueServiceClient::new(self.queue_service_url(), Some(self.credential()), Some(options))
@@ -208,7 +205,7 @@ impl Deployment {
 
     fn container(&self, role: &str) -> Result<BlobContainerClient, StackError> {
         let options = BlobContainerClientOptions {
-            client_options: client_options(&self.stack.transport),
+            client_options: client_options(&self.transport),
             ..BlobContainerClientOptions::default()
         };
         BlobContainerClient::new(self.container_url(role), Some(self.credential()), Some(options))
