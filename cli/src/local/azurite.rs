@@ -3,7 +3,7 @@
 use std::{
     env, fmt, fs, io,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     time::Duration,
 };
@@ -30,7 +30,7 @@ const NODE_REMEDY: &str = "install Node.js 22 or newer, with npm, from https://n
 const RUN: &str = "process.stdin.on('end', () => process.exit()).on('error', () => process.exit()).resume(); \
                    require(process.argv[1])";
 
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What Azurite is started with.
 #[derive(Clone, Debug)]
@@ -48,9 +48,8 @@ pub struct AzuriteOptions {
 /// The account is the first label of the `Host` header, as in `https://devstoreaccount1.blob.localhost:{port}/container`.
 #[derive(Debug)]
 pub struct Azurite {
+    /// Its standard input is held open for as long as Azurite is to live.
     process: Child,
-    // Held open for as long as Azurite is to live.
-    _stdin: ChildStdin,
     blob_port: u16,
     queue_port: u16,
 }
@@ -61,10 +60,9 @@ impl Azurite {
         let package = install(progress).await?;
         progress("starting Azurite");
         let mut process = command(&package, options)?.spawn().map_err(AzuriteError::Node)?;
-        let stdin = process.stdin.take().expect("stdin is piped");
         let ports = listen(&mut process);
         // From here on, a failure drops the process.
-        let mut azurite = Self { process, _stdin: stdin, blob_port: 0, queue_port: 0 };
+        let mut azurite = Self { process, blob_port: 0, queue_port: 0 };
         let ports = match tokio::time::timeout(START_TIMEOUT, ports).await {
             Ok(Ok(Ok(ports))) => Ok(ports),
             Ok(Ok(Err(output))) => Err(output),

@@ -5,14 +5,20 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use serde_json::Value;
 
-use super::timespan;
+use super::{
+    function::functions,
+    section::{Section, read_json},
+};
+pub use super::{
+    function::{DataType, Function},
+    section::ConfigError,
+};
 
 /// App settings by name.
 pub type Settings = BTreeMap<String, String>;
@@ -73,30 +79,6 @@ pub enum MessageEncoding {
     Base64,
 }
 
-/// A function and its one binding.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Function {
-    /// The name of its directory.
-    pub name: String,
-    /// The binding's name: the member of `Data` that holds the message.
-    pub binding: String,
-    /// The queue, with every `%NAME%` resolved.
-    pub queue: String,
-    /// The prefix of the app settings that say where the queue is.
-    pub connection: String,
-    /// What `Data` holds.
-    pub data_type: DataType,
-}
-
-/// A binding's `dataType`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DataType {
-    /// Text, JSON-encoded twice; a JSON object's members are copied to `Metadata`.
-    String,
-    /// Base64 of the message's bytes.
-    Binary,
-}
-
 impl App {
     /// Reads the app below `root`. `environment` is what `%NAME%` in `host.json` is looked up in after the settings.
     pub fn read(
@@ -126,31 +108,6 @@ impl App {
         })
     }
 }
-
-/// What is wrong, and in which file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    file: String,
-    reason: String,
-}
-
-impl ConfigError {
-    fn new(file: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { file: file.into(), reason: reason.into() }
-    }
-
-    fn unreadable(path: &Path, error: &io::Error) -> Self {
-        Self::new(path.display().to_string(), format!("cannot be read ({error}): is this the root of a function app?"))
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.file, self.reason)
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 fn handler(
     custom: &Section<'_>,
@@ -185,7 +142,7 @@ fn handler(
 
 fn function_timeout(host: &Section<'_>) -> Result<Option<Duration>, ConfigError> {
     match host.string("functionTimeout")?.as_deref() {
-        None => Ok(Some(Duration::from_secs(30 * 60))),
+        None => Ok(Some(Duration::from_mins(30))),
         Some("-1") => Ok(None),
         Some(_) => host.time_span("functionTimeout"),
     }
@@ -198,7 +155,7 @@ fn queues(queues: &Section<'_>) -> Result<QueuesConfig, ConfigError> {
         Ok(number.map_or(default, |number| usize::try_from(number).expect("checked to be in range")))
     };
     let batch_size = count("batchSize", 16, 1..=32)?;
-    let max_polling_interval = queues.time_span("maxPollingInterval")?.unwrap_or(Duration::from_secs(60));
+    let max_polling_interval = queues.time_span("maxPollingInterval")?.unwrap_or(Duration::from_mins(1));
     if max_polling_interval < Duration::from_millis(100) {
         return Err(queues.error("maxPollingInterval", "must be at least 00:00:00.1"));
     }
@@ -214,93 +171,6 @@ fn queues(queues: &Section<'_>) -> Result<QueuesConfig, ConfigError> {
             Some(_) => return Err(queues.error("messageEncoding", "must be \"none\" or \"base64\"")),
         },
     })
-}
-
-fn functions(root: &Path, settings: &Settings) -> Result<Vec<Function>, ConfigError> {
-    let entries = fs::read_dir(root).map_err(|error| ConfigError::unreadable(root, &error))?;
-    let mut directories: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    directories.sort();
-    let mut functions = Vec::new();
-    for directory in directories {
-        let (path, name) = (directory.join("function.json"), directory.file_name().and_then(|name| name.to_str()));
-        if let (true, Some(name)) = (path.is_file(), name)
-            && let Some(function) = function(name, &read_json(&path)?, settings)?
-        {
-            functions.push(function);
-        }
-    }
-    Ok(functions)
-}
-
-/// `None` where the function is disabled.
-fn function(name: &str, json: &Value, settings: &Settings) -> Result<Option<Function>, ConfigError> {
-    let file = format!("{name}/function.json");
-    let fail = |reason: String| Err(ConfigError::new(file.clone(), reason));
-    let truth = |text: &String| text == "1" || text.eq_ignore_ascii_case("true");
-    let disabled = settings.get(&format!("AzureWebJobs.{name}.Disabled")).is_some_and(truth);
-    if disabled || member(json, "disabled").and_then(Value::as_bool) == Some(true) {
-        return Ok(None);
-    }
-    let bindings = member(json, "bindings").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let [binding] = bindings else {
-        return fail(format!("has {} bindings; a queue trigger alone is what this host runs", bindings.len()));
-    };
-    let section = Section { file: &file, path: "bindings[0]".into(), value: Some(binding) };
-    let required = |key| match section.string(key)? {
-        Some(text) if !text.is_empty() => Ok(text),
-        _ => Err(section.error(key, "is missing")),
-    };
-    if !required("type")?.eq_ignore_ascii_case("queueTrigger") {
-        return fail(format!("the binding type {} is not known; queueTrigger is", required("type")?));
-    }
-    if section.string("direction")?.is_some_and(|direction| !direction.eq_ignore_ascii_case("in")) {
-        return Err(section.error("direction", "must be \"in\" for a trigger"));
-    }
-    let queue = resolve(&required("queueName")?, settings).or_else(|unset| {
-        let reason = format!("'%{unset}%' does not resolve to a value: set the app setting {unset}");
-        Err(section.error("queueName", &reason))
-    })?;
-    let queue = queue.to_ascii_lowercase();
-    if !is_queue_name(&queue) {
-        let reason = format!("{queue} is no queue name: 3 to 63 letters, digits and single hyphens between them");
-        return Err(section.error("queueName", &reason));
-    }
-    let connection = section.string("connection")?.filter(|name| !name.is_empty());
-    let connection = connection.unwrap_or_else(|| "AzureWebJobsStorage".into());
-    if !is_connected(&connection, settings) {
-        let reason = format!("names no storage account: set the app setting {connection}__queueServiceUri");
-        return Err(section.error("connection", &reason));
-    }
-    let data_type = match section.string("dataType")?.map(|name| name.to_ascii_lowercase()).as_deref() {
-        None | Some("string") => DataType::String,
-        Some("binary") => DataType::Binary,
-        Some(_) => return Err(section.error("dataType", "must be \"string\" or \"binary\" for a queue trigger")),
-    };
-    Ok(Some(Function { name: name.to_owned(), binding: required("name")?, queue, connection, data_type }))
-}
-
-fn is_connected(connection: &str, settings: &Settings) -> bool {
-    ["", "__queueServiceUri", ":queueServiceUri", "__accountName", ":accountName"]
-        .iter()
-        .any(|suffix| settings.get(&format!("{connection}{suffix}")).is_some_and(|value| !value.is_empty()))
-}
-
-/// "Naming Queues and Metadata", Azure Storage's REST reference.
-fn is_queue_name(name: &str) -> bool {
-    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    (3..=63).contains(&name.len()) && name.split('-').all(|part| !part.is_empty() && part.chars().all(letter))
-}
-
-/// Resolves each `%NAME%` in a binding; the error is the name that no app setting has.
-fn resolve(text: &str, settings: &Settings) -> Result<String, String> {
-    let mut resolved = String::new();
-    for (i, part) in text.split('%').enumerate() {
-        match i % 2 {
-            0 => resolved.push_str(part),
-            _ => resolved.push_str(settings.get(part).ok_or(part)?),
-        }
-    }
-    Ok(resolved)
 }
 
 #[derive(Clone, Copy)]
@@ -323,17 +193,11 @@ fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>, unset: Unset) -> 
         match (lookup(name), unset) {
             (Some(value), _) => expanded.push_str(&value),
             (None, Unset::Removed) => {}
-            (None, Unset::Kept) => expanded.push_str(&format!("%{name}%")),
+            (None, Unset::Kept) => expanded.extend(["%", name, "%"]),
         }
         rest = after_name;
     }
     expanded + rest
-}
-
-fn read_json(path: &Path) -> Result<Value, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
-    serde_json::from_str(text.trim_start_matches('\u{feff}'))
-        .map_err(|error| ConfigError::new(path.display().to_string(), format!("is no JSON: {error}")))
 }
 
 fn override_host(host: &mut Value, settings: &Settings) {
@@ -352,73 +216,5 @@ fn override_host(host: &mut Value, settings: &Settings) {
     }
 }
 
-fn member<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
-    let (_, value) = value.as_object()?.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
-    (!value.is_null()).then_some(value)
-}
-
-/// A place in a JSON file, which may be absent, and the path that errors name.
-struct Section<'a> {
-    file: &'a str,
-    path: String,
-    value: Option<&'a Value>,
-}
-
-impl<'a> Section<'a> {
-    fn get(&self, name: &str) -> Option<&'a Value> {
-        member(self.value?, name)
-    }
-
-    fn section(&self, name: &str) -> Self {
-        Self { file: self.file, path: self.path_of(name), value: self.get(name) }
-    }
-
-    /// Text, or a number's or truth value's text: the host's configuration knows only strings.
-    fn string(&self, name: &str) -> Result<Option<String>, ConfigError> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(Some(value.to_string())),
-            Some(_) => Err(self.error(name, "must be a string")),
-        }
-    }
-
-    fn strings(&self, name: &str) -> Result<Vec<String>, ConfigError> {
-        let values = match self.get(name) {
-            None => return Ok(Vec::new()),
-            Some(Value::Array(values)) => values,
-            Some(_) => return Err(self.error(name, "must be an array of strings")),
-        };
-        let strings = values.iter().map(|value| value.as_str().map(str::to_owned)).collect::<Option<_>>();
-        strings.ok_or_else(|| self.error(name, "must be an array of strings"))
-    }
-
-    fn number(&self, name: &str, range: std::ops::RangeInclusive<i64>) -> Result<Option<i64>, ConfigError> {
-        let Some(text) = self.string(name)? else { return Ok(None) };
-        match text.parse() {
-            Ok(number) if range.contains(&number) => Ok(Some(number)),
-            _ => {
-                let reason = format!("is {text}; it must be a number from {} to {}", range.start(), range.end());
-                Err(self.error(name, &reason))
-            }
-        }
-    }
-
-    fn time_span(&self, name: &str) -> Result<Option<Duration>, ConfigError> {
-        let Some(text) = self.string(name)? else { return Ok(None) };
-        let invalid = || self.error(name, &format!("is {text}; it must be a time span such as 00:05:00"));
-        timespan::parse(&text).map(Some).ok_or_else(invalid)
-    }
-
-    fn path_of(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
-    }
-
-    fn error(&self, name: &str, reason: &str) -> ConfigError {
-        ConfigError::new(self.file, format!("{} {reason}", self.path_of(name)))
-    }
-}
-
 #[cfg(test)]
-#[path = "config_tests.rs"]
 mod tests;

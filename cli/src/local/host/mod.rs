@@ -11,12 +11,14 @@
 
 pub mod config;
 pub mod envelope;
+mod function;
 mod http;
 mod invoke;
 pub mod journal;
 mod json;
 mod process;
 mod queue;
+mod section;
 mod timespan;
 pub mod verdict;
 
@@ -42,7 +44,7 @@ pub use self::{
 };
 
 /// The storage extension's fixed lease.
-const LEASE: Duration = Duration::from_secs(10 * 60);
+const LEASE: Duration = Duration::from_mins(10);
 /// The storage extension's shortest pause between two receives.
 const POLLING_FLOOR: Duration = Duration::from_millis(100);
 
@@ -133,7 +135,7 @@ impl Host {
             settings: options.settings,
             clear_environment: options.clear_environment,
             exit_zero: options.exit_zero,
-            probe_timeout: function_timeout.map(|timeout| timeout + Duration::from_secs(60)),
+            probe_timeout: function_timeout.map(|timeout| timeout + Duration::from_mins(1)),
         };
         let handler = Handler::new(start, journal.clone()).map_err(HostError::Port)?;
         let handler = Arc::new(handler);
@@ -153,11 +155,12 @@ impl Host {
         }
         let handler = host.handler.clone();
         host.tasks.push(tokio::spawn(async move { handler.supervise().await }));
-        for function in options.queues.iter().flat_map(|_| host.app.functions.clone()) {
-            let queues = options.queues.as_ref().expect("the iterator is empty without one");
+        if let Some(queues) = &options.queues {
             let pace = (options.lease.max(Duration::from_secs(1)), options.polling_floor);
-            let listener = Listener::new(function, host.app.queues.clone(), pace, queues, host.invoker.clone())?;
-            host.tasks.push(tokio::spawn(Arc::new(listener).listen()));
+            for function in host.app.functions.clone() {
+                let listener = Listener::new(function, host.app.queues.clone(), pace, queues, host.invoker.clone())?;
+                host.tasks.push(tokio::spawn(Arc::new(listener).listen()));
+            }
         }
         Ok(host)
     }
@@ -231,13 +234,13 @@ impl Host {
     pub async fn invoke(&self, function: &str, post: Post) -> Reply {
         match post {
             Post::Body(body) => self.invoker.invoke(function, Ok(Bytes::from(body)), None).await,
-            Post::Message(message) => match self.app.functions.iter().find(|known| known.name == function) {
-                Some(function) => self.invoker.invoke_message(function, &message).await,
-                None => {
-                    let reason = format!("the app has no function {function}");
-                    self.invoker.invoke(function, Err(reason), Some(&message)).await
+            Post::Message(message) => {
+                if let Some(function) = self.app.functions.iter().find(|known| known.name == function) {
+                    return self.invoker.invoke_message(function, &message).await;
                 }
-            },
+                let reason = format!("the app has no function {function}");
+                self.invoker.invoke(function, Err(reason), Some(&message)).await
+            }
         }
     }
 }

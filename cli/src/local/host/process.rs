@@ -36,7 +36,7 @@ use super::{
 
 const PROBE_INTERVAL: Duration = Duration::from_millis(25);
 const ERRORS_KEPT: usize = 2;
-const ERROR_WINDOW: Duration = Duration::from_secs(30 * 60);
+const ERROR_WINDOW: Duration = Duration::from_mins(30);
 /// Lines on standard error that explain an end.
 const LAST_WORDS: usize = 3;
 const KILL_GRACE: Duration = Duration::from_secs(1);
@@ -128,6 +128,7 @@ impl Handler {
         let current = self.generation.load(Ordering::SeqCst);
         if generation.is_none_or(|generation| generation == current) {
             self.recycled.store(current, Ordering::SeqCst);
+            self.advance(State::Starting);
             self.kill();
         }
     }
@@ -193,15 +194,16 @@ impl Handler {
         matches!(*self.state.borrow(), State::Stopped(_))
     }
 
-    /// Sets the state, unless the host has stopped.
-    fn advance(&self, next: State) -> bool {
+    /// Sets the state, unless the host has stopped, or the generation that is ready is being ended.
+    fn advance(&self, next: State) {
         self.state.send_if_modified(|state| {
-            let running = !matches!(state, State::Stopped(_));
-            if running {
+            let ended = next == State::Ready(self.recycled.load(Ordering::SeqCst));
+            let changes = !ended && !matches!(state, State::Stopped(_));
+            if changes {
                 *state = next;
             }
-            running
-        })
+            changes
+        });
     }
 
     /// One generation, from its start to its end, and its last lines on standard error.

@@ -160,7 +160,7 @@ impl Listener {
     async fn update(&self, leased: &mut Leased, hidden: Duration) -> azure_core::Result<()> {
         let response = self.queue.update_message(&leased.id, &leased.pop_receipt, seconds(hidden), None).await?;
         if let Some(receipt) = response.headers().get_optional_str(&POP_RECEIPT) {
-            leased.pop_receipt = receipt.to_owned();
+            receipt.clone_into(&mut leased.pop_receipt);
         }
         Ok(())
     }
@@ -327,5 +327,4 @@ impl Backoff {
 }
 
 #[cfg(test)]
-#[path = "queue_tests.rs"]
 mod tests;

@@ -117,6 +117,7 @@ async fn null_hangs_until_the_timeout_and_takes_the_others_along() {
         assert_eq!(reply.outcome, Outcome::TimedOut);
         assert!(began.elapsed() >= Duration::from_secs(1));
         assert!(matches!(bystander.outcome, Outcome::Failed(_)), "{}", bystander.outcome);
+        within(20, host.ready()).await.unwrap();
         assert!(post(&host, json!({})).await.outcome.succeeded(), "the next generation answers");
         assert_eq!((host.restarts(), host.port()), (1, port));
         assert_ne!(host.pid(), pid);
@@ -229,9 +230,10 @@ async fn exit_codes_that_count_no_error() {
 #[tokio::test]
 async fn handlers_that_never_get_ready() {
     let short = ("AzureFunctionsJobHost__customHandler__initializationTimeout", "00:00:00.2");
-    let cases = [("mute", "it did not answer in time"), ("exit 3", "second | third | last words")];
-    for (start, expected) in cases {
-        let app = FakeApp::new(&[("FAKE_START", start), short]);
+    let long = (short.0, "00:00:20");
+    let cases = [("mute", short, "it did not answer in time"), ("exit 3", long, "second | third | last words")];
+    for (start, timeout, expected) in cases {
+        let app = FakeApp::new(&[("FAKE_START", start), timeout]);
         let host = Host::start(app.options()).unwrap();
         let error = within(20, host.ready()).await.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");

@@ -86,9 +86,8 @@ fn result(members: serde_json::Map<String, Value>) -> Result<Vec<String>, &'stat
     let mut logs = Vec::new();
     for (name, value) in members {
         match (name.to_lowercase().as_str(), value) {
-            ("outputs", Value::Object(_) | Value::Null) => {}
+            ("outputs", Value::Object(_)) | (_, Value::Null) => {}
             ("outputs", _) => return Err("Outputs is no object"),
-            ("logs", Value::Null) => {}
             ("logs", Value::Array(lines)) => {
                 logs = lines.into_iter().map(log_line).collect::<Option<_>>().ok_or("Logs holds more than text")?;
             }

@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 
 const HOST: &str = r#"{
@@ -40,7 +42,7 @@ fn our_own_app_is_read() {
 fn defaults_are_those_of_the_host() {
     let app = read(HOST, FUNCTION, &settings(&[])).unwrap();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    assert_eq!(app.function_timeout, Some(Duration::from_secs(1800)));
+    assert_eq!(app.function_timeout, Some(Duration::from_mins(30)));
     assert_eq!(app.handler.initialization_timeout, Duration::from_secs(30));
     assert_eq!(app.handler.executable, Path::new("handler"), "no such file in the app: a name for the search path");
     assert_eq!(app.handler.working_directory, app.root);
@@ -49,7 +51,7 @@ fn defaults_are_those_of_the_host() {
         QueuesConfig {
             batch_size: 16,
             new_batch_threshold: 8 * processors,
-            max_polling_interval: Duration::from_secs(60),
+            max_polling_interval: Duration::from_mins(1),
             visibility_timeout: Duration::ZERO,
             max_dequeue_count: 5,
             message_encoding: MessageEncoding::Base64,
