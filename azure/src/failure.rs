@@ -41,9 +41,10 @@ impl From<&Error> for Failure {
             Some(ErrorKind::HttpResponse { status, error_code, raw_response }) => {
                 let headers = raw_response.as_ref().map(|response| response.headers());
                 let body = raw_response.as_ref().map(|response| response.body().as_ref());
-                let code = error_code
-                    .clone()
-                    .or_else(|| body.and_then(code_in_json))
+                // The vault's inner code says more than the one that the SDK takes from its answer.
+                let code = body
+                    .and_then(code_in_json)
+                    .or_else(|| error_code.clone())
                     .unwrap_or_else(|| u16::from(*status).to_string());
                 Self {
                     status: Some((*status).into()),

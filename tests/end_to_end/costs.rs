@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use signet::local::tap::{Action, Fault};
 
-use crate::world::{Setup, World};
+use crate::world::{Setup, World, eventually};
 
 #[tokio::test]
 async fn in_the_steady_state_an_item_costs_one_vault_and_one_blob_request() {
@@ -70,7 +70,11 @@ async fn a_key_that_is_published_already_is_not_published_again() {
     let world = World::start().await;
     world.clear_taps();
     world.host.kill_handler();
-    world.logged("ready").await;
+    eventually("a second warm-up", async || {
+        let ready = world.host.log().iter().filter(|line| line.text.contains(" ready ")).count();
+        (ready == 2).then_some(())
+    })
+    .await;
     assert!(world.sign(r#"{"id":"after","payload":1}"#).await.outcome.succeeded());
     let puts = world.deployment.taps.blob.count(|exchange| exchange.method == "PUT" && exchange.path.contains("jwks"));
     assert_eq!(puts, 0);
