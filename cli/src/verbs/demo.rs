@@ -45,7 +45,7 @@ pub struct Options {
 /// Two function apps, so that both families of keys are seen.
 const APPS: [(&str, KeySpec); 2] = [("invoices", KeySpec::P256), ("releases", KeySpec::Rsa2048)];
 /// How long an item may take until its result must stand.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Starts everything, sends items in every format and one that cannot succeed, and verifies what comes of them.
 pub async fn run(options: &Options) -> Result<ExitCode, Error> {

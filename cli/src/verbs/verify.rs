@@ -25,7 +25,7 @@ pub struct Options {
     /// The content that was signed: needed where the result does not hold it, compared where it does
     #[arg(long, value_name = "FILE")]
     content: Option<PathBuf>,
-    /// The keys: a file or URL; default: the key set of the result's container, or of SIGNET_RESULTS
+    /// The keys: a file or URL; default: the key set of the result's container, or of `SIGNET_RESULTS`
     #[arg(long, value_name = "FILE-OR-URL")]
     jwks: Option<String>,
     /// Print JSON
@@ -191,7 +191,7 @@ fn as_text(verdict: &Verdict) -> String {
     let mut text = "VALID\n".to_owned();
     let mut line = |name: &str, value: Option<String>| {
         if let Some(value) = value {
-            text += &format!("  {name:<10} {value}\n");
+            text.extend(["  ", &format!("{name:<10}"), " ", &value, "\n"]);
         }
     };
     line("signed by", verdict.kid.clone());
