@@ -103,7 +103,7 @@ fn print(text: &str) -> ExitCode {
 
 fn version() -> String {
     let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
-    format!("handler {} ({}, {profile})", env!("CARGO_PKG_VERSION"), option_env!("SIGNET_COMMIT").unwrap_or("unknown"))
+    format!("handler {} ({}, {profile})", env!("CARGO_PKG_VERSION"), env!("SIGNET_COMMIT"))
 }
 
 const USAGE: &str = "\
