@@ -119,7 +119,11 @@ impl Vault {
         let kid = jwk.kid.clone().unwrap_or_default();
         let expected = format!("{}keys/{}/", self.key.vault, self.key.name);
         // The identifier goes into every signature: it must be the key that was asked for.
-        if !kid.strip_prefix(&expected).is_some_and(|version| !version.is_empty() && !version.contains('/')) {
+        // Names of keys are the same in any case.
+        let is_expected = kid.split_at_checked(expected.len()).is_some_and(|(prefix, version)| {
+            prefix.eq_ignore_ascii_case(&expected) && !version.is_empty() && !version.contains('/')
+        });
+        if !is_expected {
             let message = format!("the vault answered with the key {kid} where {expected} was asked for");
             return Err(Error::with_message(ErrorKind::DataConversion, message));
         }

@@ -70,14 +70,15 @@ pub(crate) async fn warm_up(
     readiness: &Readiness,
 ) -> Result<Infallible, Fatal> {
     // The look-up brings the vault's token and connection with it; reading the key set brings storage's.
-    let (key, published) = tokio::join!(
-        look_up(vault, readiness),
-        patiently("key set", results, readiness, async || {
+    let key_set = async {
+        let read = async || {
             results.credential().get_token(&[STORAGE_SCOPE], None).await?;
             results.key_set().await
-        })
-    );
-    let key = choose_algorithm(settings, key?)?;
+        };
+        Ok(patiently("key set", results, readiness, read).await)
+    };
+    let (key, published) = tokio::try_join!(look_up(vault, readiness), key_set)?;
+    let key = choose_algorithm(settings, key)?;
     publish(results, readiness, &key, published).await;
     tracing::info!(kid = key.kid, alg = key.algorithm.name(), key = key.public.kind(), "ready");
     readiness.set_key(key);
