@@ -11,13 +11,19 @@
 //!
 //! - [`algorithm`], [`key`]: signature algorithms and public keys, and whether a signature is good
 //! - [`jwks`]: the published set of keys
-//! - [`jws`], [`raw`]: reading results back
-//! - [`base64`], [`json`]: strict decoding
+//! - [`format`], [`content`]: what is signed, and the forms in which results are written
+//! - [`jws`], [`dsse`], [`cose`], [`raw`]: reading results back
+//! - [`base64`], [`json`], [`cbor`]: strict decoding
 
 pub mod algorithm;
 pub mod base64;
+pub mod cbor;
+pub mod content;
+pub mod cose;
 pub mod draft;
+pub mod dsse;
 pub mod envelope;
+pub mod format;
 pub mod json;
 pub mod jwks;
 pub mod jws;

@@ -1,77 +1,21 @@
 //! What a sender wants signed: a queue message, read as a work item.
 
-use std::fmt;
+use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    algorithm::{hex, sha256_hex},
+    algorithm::{Hash, hex, unhex},
     base64,
+    content::{Content, Predicate},
+    format::Format,
     json::{self, Members},
     rejection::{Reason, Rejection},
 };
 
 /// The largest message that a storage queue delivers.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
-
-/// A standard form in which a signature is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// JWS, flattened JSON serialisation (RFC 7515, section 7.2.2).
-    Jws,
-    /// JWS, compact serialisation (RFC 7515, section 7.1).
-    JwsCompact,
-    /// Base64 of the bare signature over the content, ECDSA in DER.
-    Raw,
-}
-
-impl Format {
-    /// Every format.
-    pub const ALL: [Self; 3] = [Self::Jws, Self::JwsCompact, Self::Raw];
-
-    /// By its name in work items and settings.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.name() == name)
-    }
-
-    /// The name in work items and settings.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Jws => "jws",
-            Self::JwsCompact => "jws-compact",
-            Self::Raw => "raw",
-        }
-    }
-
-    /// What follows the id in the result's name.
-    #[must_use]
-    pub const fn suffix(self) -> &'static str {
-        match self {
-            Self::Jws => ".jws.json",
-            Self::JwsCompact => ".jws",
-            Self::Raw => ".sig",
-        }
-    }
-
-    /// The result's media type.
-    #[must_use]
-    pub const fn content_type(self) -> &'static str {
-        match self {
-            Self::Jws => "application/jose+json",
-            Self::JwsCompact => "application/jose",
-            Self::Raw => "text/plain",
-        }
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// What is to be signed, as what, and under which name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,10 +26,10 @@ pub struct WorkItem {
     pub formats: Vec<Format>,
     /// Media type of the content.
     pub content_type: String,
-    /// The bytes to sign.
-    pub content: Vec<u8>,
-    /// SHA-256 of the content, in hexadecimal.
-    pub sha256: String,
+    /// What is to be signed.
+    pub content: Content,
+    /// What is to be attested of it, for [`Format::Dsse`].
+    pub predicate: Option<Predicate>,
 }
 
 impl WorkItem {
@@ -107,16 +51,30 @@ impl WorkItem {
         let (content, default_type) = parse_content(members)?;
         let content_type =
             members.value("contentType").map_or_else(|| Ok(default_type.to_owned()), parse_content_type)?;
-        let sha256 = sha256_hex(&content);
-        Ok(Self { id: id.unwrap_or_else(|| format!("sha256/{sha256}")), formats, content_type, content, sha256 })
+        let predicate = parse_predicate(members)?;
+        if predicate.is_some() && !formats.contains(&Format::Dsse) {
+            return Err(invalid_item("a predicate is for the format dsse, which the item does not ask for"));
+        }
+        if let (Content::Digest { .. }, Some(format)) = (&content, formats.iter().find(|format| format.holds_content()))
+        {
+            return Err(invalid_item(format!("`digest` is for raw and dsse: `{format}` needs the content")));
+        }
+        let id = id.or_else(|| content.sha256().map(|sha256| format!("sha256/{sha256}")));
+        let id = id.ok_or_else(|| invalid_item("`id` is missing, and only a SHA-256 digest can take its place"))?;
+        Ok(Self { id, formats, content_type, content, predicate })
     }
 
     /// A digest of everything the item asks for in one format: equal requests may share a result, others must not.
     #[must_use]
     pub fn request_digest(&self, format: Format) -> String {
+        let (hash, digest) = self.content.name();
+        // A predicate is asked for in one format alone.
+        let predicate = self.predicate.as_ref().filter(|_| format == Format::Dsse);
+        let predicate_type = predicate.map_or("", |predicate| &predicate.predicate_type);
+        let predicate_json = predicate.and_then(|predicate| predicate.json.as_deref()).unwrap_or_default();
         let mut hasher = Sha256::new();
         hasher.update(b"signet-request-1");
-        for field in [format.name(), &self.content_type, &self.sha256] {
+        for field in [format.name(), &self.content_type, hash.name(), &digest, predicate_type, predicate_json] {
             hasher.update((field.len() as u64).to_be_bytes());
             hasher.update(field);
         }
@@ -175,11 +133,9 @@ fn refuse_what_is_not_ours(members: &Members<'_>) -> Result<(), Rejection> {
         return Err(Rejection::parse(Reason::SourceForbidden, detail));
     }
     for (name, value) in members.iter() {
-        if !matches!(name, "id" | "format" | "contentType" | "payload" | "payloadBase64") {
+        if !MEMBERS.contains(&name) {
             let name: String = name.chars().take(64).flat_map(char::escape_default).collect();
-            return Err(invalid_item(format!(
-                "unknown member `{name}`; there are id, format, contentType, payload and payloadBase64"
-            )));
+            return Err(invalid_item(format!("unknown member `{name}`; there are {}", MEMBERS.join(", "))));
         }
         if value == "null" && name != "payload" {
             return Err(invalid_item(format!("`{name}` is null; leave it out or give it a value")));
@@ -187,6 +143,9 @@ fn refuse_what_is_not_ours(members: &Members<'_>) -> Result<(), Rejection> {
     }
     Ok(())
 }
+
+const MEMBERS: [&str; 8] =
+    ["id", "format", "contentType", "payload", "payloadBase64", "digest", "predicateType", "predicate"];
 
 const MAX_ID_CHARACTERS: usize = 900;
 const MAX_ID_SEGMENTS: usize = 200;
@@ -235,18 +194,52 @@ fn parse_formats(value: &str) -> Result<Vec<Format>, Rejection> {
     Ok(formats)
 }
 
-/// The bytes to sign, and the media type that they have unless the item says otherwise.
-fn parse_content(members: &Members<'_>) -> Result<(Vec<u8>, &'static str), Rejection> {
-    match (members.value("payload"), members.value("payloadBase64")) {
-        (Some(payload), None) => Ok((payload.as_bytes().to_vec(), "application/json")),
-        (None, Some(encoded)) => {
+/// What to sign, and the media type that it has unless the item says otherwise.
+fn parse_content(members: &Members<'_>) -> Result<(Content, &'static str), Rejection> {
+    match (members.value("payload"), members.value("payloadBase64"), members.value("digest")) {
+        (Some(payload), None, None) => Ok((Content::inline(payload.as_bytes().to_vec()), "application/json")),
+        (None, Some(encoded), None) => {
             let bytes = json::string(encoded).and_then(|text| base64::decode_any(&text));
             let bytes = bytes.ok_or_else(|| invalid_item("`payloadBase64` must be a string in Base64 or Base64url"))?;
-            Ok((bytes, "application/octet-stream"))
+            Ok((Content::inline(bytes), "application/octet-stream"))
         }
-        (None, None) => Err(invalid_item("there is nothing to sign; give payload or payloadBase64")),
-        (Some(_), Some(_)) => Err(invalid_item("payload and payloadBase64 exclude each other")),
+        (None, None, Some(digest)) => Ok((parse_digest(digest)?, "application/octet-stream")),
+        (None, None, None) => Err(invalid_item("there is nothing to sign; give payload, payloadBase64 or digest")),
+        _ => Err(invalid_item("payload, payloadBase64 and digest exclude each other")),
     }
+}
+
+/// `{"sha256": hex}`, or sha384 or sha512.
+fn parse_digest(value: &str) -> Result<Content, Rejection> {
+    let malformed =
+        || invalid_item("`digest` must be an object with one member, sha256, sha384 or sha512, in hexadecimal");
+    let members = Members::parse(value).map_err(|_| malformed())?;
+    let mut all = members.iter();
+    let (Some((name, text)), None) = (all.next(), all.next()) else { return Err(malformed()) };
+    let hash = Hash::from_name(name).ok_or_else(malformed)?;
+    let digest = json::string(text).and_then(|text| unhex(&text)).ok_or_else(malformed)?;
+    if digest.len() != hash.length() {
+        return Err(invalid_item(format!("`digest` has {} bytes; {name} has {}", digest.len(), hash.length())));
+    }
+    Ok(Content::Digest { hash, digest })
+}
+
+/// In-toto's Statement v1: the predicate's type is a URI, the predicate an object.
+fn parse_predicate(members: &Members<'_>) -> Result<Option<Predicate>, Rejection> {
+    let Some(predicate_type) = members.value("predicateType") else {
+        return match members.value("predicate") {
+            None => Ok(None),
+            Some(_) => Err(invalid_item("`predicate` needs a `predicateType`")),
+        };
+    };
+    let predicate_type = json::string(predicate_type).map(Cow::into_owned);
+    let is_uri = |text: &String| url::Url::parse(text).is_ok() && text.len() <= 2048;
+    let predicate_type = predicate_type.filter(is_uri).ok_or_else(|| invalid_item("`predicateType` must be a URI"))?;
+    let json = members.value("predicate").map(str::to_owned);
+    if json.as_ref().is_some_and(|json| !json.starts_with('{')) {
+        return Err(invalid_item("`predicate` must be a JSON object"));
+    }
+    Ok(Some(Predicate { predicate_type, json }))
 }
 
 /// A media type with parameters, if it is one by form (RFC 9110, section 8.3.1).
@@ -271,6 +264,13 @@ mod tests {
         WorkItem::parse(message.as_bytes(), Format::Jws)
     }
 
+    fn bytes(item: &WorkItem) -> &[u8] {
+        match &item.content {
+            Content::Inline { bytes, .. } => bytes,
+            Content::Digest { .. } => panic!("inline content is expected"),
+        }
+    }
+
     fn reason(message: &str) -> (Reason, String) {
         let rejection = parse(message).expect_err(message);
         (rejection.reason, rejection.detail)
@@ -280,7 +280,7 @@ mod tests {
     fn a_payloads_bytes_are_those_of_the_message() {
         for payload in ["{ \"b\":1.0,\n\"a\" :[1e3 , \"\\u00e9\\/\"] }", "null", "1E400", "\"\\ud800\"", "[]", "-0.0"] {
             let item = parse(&format!("{{\"id\":\"a\",\"payload\": {payload} }}")).expect(payload);
-            assert_eq!(String::from_utf8(item.content).expect("text"), payload);
+            assert_eq!(bytes(&item), payload.as_bytes());
             assert_eq!(item.content_type, "application/json");
         }
     }
@@ -289,7 +289,7 @@ mod tests {
     fn base64_of_a_work_item_is_the_work_item() {
         let text = "{\"id\":\"a/é\",\"payloadBase64\":\"-_8\",\"format\":[\"raw\",\"jws\"],\"contentType\":\"text/plain; charset=utf-8\"}";
         let item = parse(text).expect("an item");
-        assert_eq!((item.id.as_str(), &item.content[..]), ("a/é", &[0xfb, 0xff][..]));
+        assert_eq!((item.id.as_str(), bytes(&item)), ("a/é", &[0xfb, 0xff][..]));
         assert_eq!(item.formats, [Format::Raw, Format::Jws]);
         assert_eq!(item.blob_name(Format::Raw), "a/é.sig");
         for message in
@@ -333,6 +333,19 @@ mod tests {
             (r#"{"payload":1,"contentType":"a/b\nc"}"#, Reason::InvalidWorkItem, "`contentType`"),
             (r#"{"payloadBase64":"*"}"#, Reason::InvalidWorkItem, "`payloadBase64`"),
             (r#"{"payloadBase64":null}"#, Reason::InvalidWorkItem, "`payloadBase64`"),
+            (r#"{"digest":{"sha256":"00"}}"#, Reason::InvalidWorkItem, "1 bytes"),
+            (r#"{"digest":{"md5":"00"}}"#, Reason::InvalidWorkItem, "`digest`"),
+            (r#"{"digest":{"sha256":"0g"}}"#, Reason::InvalidWorkItem, "`digest`"),
+            (r#"{"digest":{}}"#, Reason::InvalidWorkItem, "`digest`"),
+            (r#"{"digest":"00"}"#, Reason::InvalidWorkItem, "`digest`"),
+            (r#"{"payload":1,"predicate":{}}"#, Reason::InvalidWorkItem, "`predicateType`"),
+            (r#"{"payload":1,"predicateType":"urn:a:b"}"#, Reason::InvalidWorkItem, "dsse"),
+            (r#"{"payload":1,"format":"dsse","predicateType":"no uri"}"#, Reason::InvalidWorkItem, "URI"),
+            (
+                r#"{"payload":1,"format":"dsse","predicateType":"urn:a:b","predicate":1}"#,
+                Reason::InvalidWorkItem,
+                "object",
+            ),
             (r#"{"source":{"url":"https://a/b"}}"#, Reason::SourceForbidden, "source"),
             (r#"{"specversion":"1.0","type":"x"}"#, Reason::UnsupportedEvent, "event"),
         ] {
@@ -352,6 +365,33 @@ mod tests {
         for id in ["a", "...", "a b", "%2e%2e", "?#", &long[1..], &deep[2..], "発票/42"] {
             assert_eq!(parse(&format!("{{\"id\":\"{id}\",\"payload\":1}}")).expect(id).id, id);
         }
+    }
+
+    #[test]
+    fn a_digest_stands_for_its_content_where_that_is_enough() {
+        let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let upper = sha256.to_uppercase();
+        let item = parse(&format!(r#"{{"digest":{{"sha256":"{upper}"}},"format":["raw","dsse"]}}"#)).expect("an item");
+        assert_eq!(item.id, format!("sha256/{sha256}"));
+        assert_eq!(item.content.name(), (Hash::Sha256, sha256.to_owned()));
+        for format in ["jws", "jws-compact", "cose"] {
+            let message = format!(r#"{{"id":"a","digest":{{"sha256":"{sha256}"}},"format":["raw","{format}"]}}"#);
+            let (found, detail) = reason(&message);
+            assert_eq!((found, detail.contains(format)), (Reason::InvalidWorkItem, true), "{detail}");
+        }
+        let sha384 = "00".repeat(48);
+        let unnamed = format!(r#"{{"digest":{{"sha384":"{sha384}"}},"format":"raw"}}"#);
+        assert!(reason(&unnamed).1.contains("`id`"), "{}", reason(&unnamed).1);
+    }
+
+    #[test]
+    fn a_predicate_keeps_its_exact_text() {
+        let item = parse(
+            r#"{"payload":1,"format":"dsse","predicateType":"https://slsa.dev/provenance/v1","predicate":{ "a" :1.0 }}"#,
+        );
+        let predicate = item.expect("an item").predicate.expect("a predicate");
+        assert_eq!(predicate.predicate_type, "https://slsa.dev/provenance/v1");
+        assert_eq!(predicate.json.as_deref(), Some(r#"{ "a" :1.0 }"#));
     }
 
     #[test]
@@ -375,5 +415,14 @@ mod tests {
         assert_ne!(digest(r#"{"id":"a","payload":1}"#, Format::Raw), base);
         assert_ne!(digest(r#"{"id":"a","payload":2}"#, Format::Jws), base);
         assert_ne!(digest(r#"{"id":"a","payload":1,"contentType":"a/b"}"#, Format::Jws), base);
+        let attested = |predicate: &str| {
+            digest(&format!(r#"{{"id":"a","payload":1,"format":["jws","dsse"]{predicate}}}"#), Format::Dsse)
+        };
+        let plain = attested("");
+        let typed = attested(r#","predicateType":"urn:a:b""#);
+        let full = attested(r#","predicateType":"urn:a:b","predicate":{}"#);
+        assert!(plain != typed && typed != full && plain != full);
+        let jws = digest(r#"{"id":"a","payload":1,"format":["jws","dsse"],"predicateType":"urn:a:b"}"#, Format::Jws);
+        assert_eq!(jws, base, "the predicate is no part of the JWS");
     }
 }

@@ -9,6 +9,9 @@ use rsa::pkcs8::EncodePublicKey;
 
 use super::*;
 use crate::{
+    algorithm::Hash,
+    content::Predicate,
+    cose, dsse,
     json::Members,
     jws,
     key::Curve,
@@ -22,16 +25,19 @@ fn item(content_type: &str, content: &[u8]) -> WorkItem {
         id: "invoices/2026/0042".to_owned(),
         formats: Format::ALL.to_vec(),
         content_type: content_type.to_owned(),
-        content: content.to_owned(),
-        sha256: crate::algorithm::sha256_hex(content),
+        content: Content::inline(content.to_owned()),
+        predicate: None,
     }
 }
 
 fn complete(signer: &Signer, item: &WorkItem, format: Format) -> String {
-    let draft = Draft::new(item, format, &signer.key, ISSUED_AT);
+    String::from_utf8(complete_bytes(signer, item, format)).expect("text")
+}
+
+fn complete_bytes(signer: &Signer, item: &WorkItem, format: Format) -> Vec<u8> {
+    let draft = Draft::new(item, format, &signer.key, ISSUED_AT).expect("content");
     let signature = signer.sign(draft.digest());
-    let result = draft.complete(&signature, &signer.key).expect("its own signature");
-    String::from_utf8(result).expect("text")
+    draft.complete(&signature, &signer.key).expect("its own signature")
 }
 
 #[test]
@@ -120,12 +126,80 @@ fn other_kind(curve: Option<Curve>) -> Option<Curve> {
 }
 
 #[test]
+fn every_algorithm_in_a_dsse_envelope_verifies() {
+    let content = b"release.zip, say";
+    for algorithm in Algorithm::ALL {
+        let signer = Signer::new(algorithm);
+        let mut item = item("application/zip", content);
+        let verified = dsse::verify(&complete(&signer, &item, Format::Dsse), &signer.published()).expect("valid");
+        assert_eq!((verified.algorithm, verified.kid.as_ref()), (algorithm, Some(&signer.key.kid)));
+        assert_eq!(verified.payload_type, "application/vnd.in-toto+json");
+        let statement = dsse::Statement::parse(&verified.payload).expect("a statement");
+        assert_eq!(
+            (statement.name.as_str(), statement.predicate_type.as_str()),
+            (&*item.id, "urn:signet:signature:v1")
+        );
+        assert_eq!((statement.is_about(content), statement.is_about(b"another")), (Some(true), Some(false)));
+
+        let (predicate_type, json) = ("https://slsa.dev/provenance/v1".to_owned(), Some("{ \"x\": 1.0 }".to_owned()));
+        item.predicate = Some(Predicate { predicate_type, json });
+        item.content = Content::Digest { hash: Hash::Sha512, digest: vec![7; 64] };
+        let verified = dsse::verify(&complete(&signer, &item, Format::Dsse), &signer.published()).expect("valid");
+        let expected = format!(
+            r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"name":"invoices/2026/0042","digest":{{"sha512":"{}"}}}}],"predicateType":"https://slsa.dev/provenance/v1","predicate":{{ "x": 1.0 }}}}"#,
+            "07".repeat(64)
+        );
+        assert_eq!(String::from_utf8(verified.payload).expect("text"), expected);
+    }
+}
+
+#[test]
+fn every_algorithm_in_a_cose_message_verifies() {
+    for algorithm in Algorithm::ALL {
+        let signer = Signer::new(algorithm);
+        for content in [&b"\x00\xff"[..], b"", &[b'x'; 70_000]] {
+            let message = complete_bytes(&signer, &item("text/plain", content), Format::Cose);
+            let expected = cose::Verified {
+                algorithm,
+                kid: Some(signer.key.kid.clone()),
+                issued_at: Some(ISSUED_AT),
+                content_type: Some("text/plain".to_owned()),
+                content: content.to_owned(),
+            };
+            for given in [None, Some(content)] {
+                assert_eq!(cose::verify(&message, given, &signer.published()).as_ref(), Ok(&expected), "{algorithm}");
+            }
+            let other = cose::verify(&message, Some(b"other"), &signer.published());
+            assert_eq!(other, Err(cose::Refusal::OtherContent));
+        }
+    }
+}
+
+#[test]
+fn a_digest_in_place_of_the_content_must_be_the_algorithms() {
+    let signer = Signer::new(Algorithm::Es384);
+    let content = b"large";
+    let digest = |hash: Hash| {
+        let content = Content::Digest { hash, digest: hash.digest(&[content]) };
+        WorkItem { content, ..item("application/octet-stream", b"") }
+    };
+    let text = complete(&signer, &digest(Hash::Sha384), Format::Raw);
+    let signature = raw::decode(Algorithm::Es384, Some(Curve::P384), &text).expect("a signature");
+    let hashed = Hash::Sha384.digest(&[content]);
+    assert_eq!(signer.key.public.verify(Algorithm::Es384, &hashed, &signature), Ok(()));
+    for (hash, format) in [(Hash::Sha256, Format::Raw), (Hash::Sha384, Format::Jws), (Hash::Sha384, Format::Cose)] {
+        let rejection = Draft::new(&digest(hash), format, &signer.key, ISSUED_AT).err().expect("a rejection");
+        assert_eq!((rejection.reason, rejection.stage), (Reason::InvalidWorkItem, Stage::Resolve), "{format}");
+    }
+}
+
+#[test]
 fn no_draft_is_completed_by_another_signature() {
     for algorithm in Algorithm::ALL {
         let signer = Signer::new(algorithm);
         let other = SigningKey { public: stranger(&signer.key.public), ..signer.key.clone() };
         for format in Format::ALL {
-            let draft = || Draft::new(&item("text/plain", b"signed"), format, &signer.key, ISSUED_AT);
+            let draft = || Draft::new(&item("text/plain", b"signed"), format, &signer.key, ISSUED_AT).expect("content");
             let good = signer.sign(draft().digest());
             let refused = |signature: &[u8], why: &str| {
                 let outcome = draft().complete(signature, &signer.key);
@@ -151,7 +225,7 @@ fn no_draft_is_completed_by_another_signature() {
                 refused(&[&good[..half], &vec![0; half]].concat(), "s is zero");
                 refused(&[&good[half..], &good[..half]].concat(), "s || r");
             }
-            let elsewhere = Draft::new(&item("text/plain", b"other"), format, &signer.key, ISSUED_AT);
+            let elsewhere = Draft::new(&item("text/plain", b"other"), format, &signer.key, ISSUED_AT).expect("content");
             refused(&signer.sign(elsewhere.digest()), "over another content");
             assert_eq!(draft().complete(&good, &other), Err(SignatureError::Invalid), "{algorithm}: another key");
             assert!(draft().complete(&good, &signer.key).is_ok(), "{algorithm}");
@@ -165,7 +239,7 @@ fn an_algorithm_of_another_kind_of_key_completes_nothing() {
         let signer = Signer::new(algorithm);
         for other in Algorithm::ALL.into_iter().filter(|other| !signer.key.public.can(*other)) {
             let key = SigningKey { algorithm: other, ..signer.key.clone() };
-            let draft = Draft::new(&item("text/plain", b"x"), Format::Raw, &key, ISSUED_AT);
+            let draft = Draft::new(&item("text/plain", b"x"), Format::Raw, &key, ISSUED_AT).expect("content");
             let signature = signer.sign(&algorithm.hash().digest(&[b"x"]));
             let outcome = draft.complete(&signature, &key);
             assert_eq!(outcome, Err(SignatureError::AlgorithmDoesNotFitKey), "{algorithm} as {other}");
@@ -178,7 +252,7 @@ fn an_algorithm_of_another_kind_of_key_completes_nothing() {
 fn both_halves_of_s_are_accepted_on_secp256k1() {
     let signer = Signer::new(Algorithm::Es256K);
     for format in Format::ALL {
-        let draft = || Draft::new(&item("text/plain", b"x"), format, &signer.key, ISSUED_AT);
+        let draft = || Draft::new(&item("text/plain", b"x"), format, &signer.key, ISSUED_AT).expect("content");
         let signature = k256::ecdsa::Signature::from_slice(&signer.sign(draft().digest())).expect("r || s");
         let low = signature.normalize_s().unwrap_or(signature);
         let (r, s) = low.split_scalars();
@@ -187,7 +261,7 @@ fn both_halves_of_s_are_accepted_on_secp256k1() {
         for signature in [low, high] {
             let result = draft().complete(&signature.to_vec(), &signer.key).expect("either half");
             let result = String::from_utf8(result).expect("text");
-            if format != Format::Raw {
+            if matches!(format, Format::Jws | Format::JwsCompact) {
                 assert!(jws::verify(&result, None, &signer.published()).is_ok());
             }
         }

@@ -1,0 +1,170 @@
+//! DSSE v1 (secure-systems-lab/dsse, `protocol.md` and `envelope.md`) over an in-toto Statement v1 (in-toto/attestation).
+
+use std::{borrow::Cow, fmt};
+
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use crate::{
+    algorithm::{Algorithm, Hash},
+    base64,
+    content::Predicate,
+    json::{self, Members},
+    jwks::JwkSet,
+    raw,
+};
+
+/// Type of the payload of every envelope that is made here.
+pub const STATEMENT_TYPE: &str = "application/vnd.in-toto+json";
+/// Type of the predicate where the sender gives none.
+pub const DEFAULT_PREDICATE_TYPE: &str = "urn:signet:signature:v1";
+
+const STATEMENT_V1: &str = "https://in-toto.io/Statement/v1";
+
+/// An in-toto Statement v1: what is attested of whom.
+#[must_use]
+pub fn statement(
+    id: &str,
+    digest: &(Hash, String),
+    predicate: Option<&Predicate>,
+    content_type: &str,
+    issued_at: i64,
+) -> String {
+    let (name, (hash, hex)) = (Value::from(id), (digest.0.name(), &digest.1));
+    let (predicate_type, predicate) = match predicate {
+        Some(Predicate { predicate_type, json }) => (predicate_type.as_str(), json.clone()),
+        None => {
+            let content_type = Value::from(content_type);
+            let json = format!(r#"{{"contentType":{content_type},"issuedAt":{issued_at}}}"#);
+            (DEFAULT_PREDICATE_TYPE, Some(json))
+        }
+    };
+    let predicate = predicate.map(|json| format!(r#","predicate":{json}"#)).unwrap_or_default();
+    let predicate_type = Value::from(predicate_type);
+    format!(
+        r#"{{"_type":"{STATEMENT_V1}","subject":[{{"name":{name},"digest":{{"{hash}":"{hex}"}}}}],"predicateType":{predicate_type}{predicate}}}"#
+    )
+}
+
+/// The pre-authentication encoding up to the payload's bytes.
+#[must_use]
+pub fn before_payload(payload_type: &str, payload_bytes: usize) -> String {
+    format!("DSSEv1 {} {payload_type} {payload_bytes} ", payload_type.len())
+}
+
+/// The envelope. ECDSA signatures are given as `r || s` and stand in it in DER.
+#[must_use]
+pub fn envelope(payload: &[u8], kid: &str, algorithm: Algorithm, signature: &[u8]) -> String {
+    let (payload, kid, signature) = (base64::encode(payload), Value::from(kid), raw::encode(algorithm, signature));
+    format!(
+        r#"{{"payload":"{payload}","payloadType":"{STATEMENT_TYPE}","signatures":[{{"keyid":{kid},"sig":"{signature}"}}]}}"#
+    )
+}
+
+/// An envelope of which a signature is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The algorithm that verified it; the envelope names none.
+    pub algorithm: Algorithm,
+    /// The key's name.
+    pub kid: Option<String>,
+    /// The payload's type.
+    pub payload_type: String,
+    /// The payload, decoded.
+    pub payload: Vec<u8>,
+}
+
+/// Why an envelope is not valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not a DSSE envelope by form; why.
+    Malformed(String),
+    /// No signature of it is by a key of the set.
+    Signature,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(why) => write!(f, "no DSSE envelope: {why}"),
+            Self::Signature => f.write_str("no signature verifies with a key of the set"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Verifies an envelope: one good signature by a key of the set is enough. A `keyid` is a hint and no more, but where it
+/// names a key of the set, that key alone is tried.
+pub fn verify(document: &str, keys: &JwkSet) -> Result<Verified, Refusal> {
+    let malformed = |why: &str| Refusal::Malformed(why.to_owned());
+    let members = Members::parse(document).map_err(|error| Refusal::Malformed(error.to_string()))?;
+    let payload = members.string("payload").and_then(|text| base64::decode_any(&text));
+    let payload = payload.ok_or_else(|| malformed("`payload` is missing or not Base64"))?;
+    let payload_type = members.string("payloadType").ok_or_else(|| malformed("`payloadType` is missing"))?;
+    let signatures = members.value("signatures").ok_or_else(|| malformed("`signatures` is missing"))?;
+    let signatures = array(signatures).ok_or_else(|| malformed("`signatures` is no list"))?;
+    let before = before_payload(&payload_type, payload.len());
+    for signature in signatures {
+        let signature = Members::parse(signature).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let text = signature.string("sig").ok_or_else(|| malformed("a signature has no `sig`"))?;
+        let kid = signature.string("keyid").filter(|kid| keys.contains(kid));
+        for jwk in keys.usable().filter(|jwk| kid.is_none() || jwk.kid.as_deref() == kid.as_deref()) {
+            for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| jwk.allows(*algorithm)) {
+                let Some(signature) = raw::decode(algorithm, jwk.key.curve(), &text) else { continue };
+                let digest = algorithm.hash().digest(&[before.as_bytes(), &payload]);
+                if jwk.key.verify(algorithm, &digest, &signature).is_ok() {
+                    let payload_type = payload_type.into_owned();
+                    return Ok(Verified { algorithm, kid: jwk.kid, payload_type, payload });
+                }
+            }
+        }
+    }
+    Err(Refusal::Signature)
+}
+
+/// What a statement says of its first subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// The subject's name.
+    pub name: String,
+    /// Its digests: function and hexadecimal.
+    pub digests: Vec<(String, String)>,
+    /// The predicate's type.
+    pub predicate_type: String,
+}
+
+impl Statement {
+    /// Reads an in-toto Statement v1; `None` if it is none.
+    #[must_use]
+    pub fn parse(payload: &[u8]) -> Option<Self> {
+        let members = Members::parse(std::str::from_utf8(payload).ok()?).ok()?;
+        if members.string("_type")? != STATEMENT_V1 {
+            return None;
+        }
+        let subject = Members::parse(array(members.value("subject")?)?.first()?).ok()?;
+        let digests = Members::parse(subject.value("digest")?).ok()?;
+        let digests = digests.iter().map(|(hash, text)| Some((hash.to_owned(), json::string(text)?.into_owned())));
+        Some(Self {
+            name: subject.string("name")?.into_owned(),
+            digests: digests.collect::<Option<_>>()?,
+            predicate_type: members.string("predicateType").map(Cow::into_owned)?,
+        })
+    }
+
+    /// Whether the content is the subject, by every digest that is understood; `None` where none is.
+    #[must_use]
+    pub fn is_about(&self, content: &[u8]) -> Option<bool> {
+        let known = self.digests.iter().filter_map(|(name, hex)| Some((Hash::from_name(name)?, hex)));
+        let mut verdicts = known.map(|(hash, hex)| crate::algorithm::hex(&hash.digest(&[content])) == *hex).peekable();
+        verdicts.peek()?;
+        Some(verdicts.all(|same| same))
+    }
+}
+
+fn array(text: &str) -> Option<Vec<&str>> {
+    #[derive(Deserialize)]
+    struct Array<'a>(#[serde(borrow)] Vec<&'a RawValue>);
+    let Array(items) = serde_json::from_str(text).ok()?;
+    Some(items.into_iter().map(RawValue::get).collect())
+}
