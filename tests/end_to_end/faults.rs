@@ -1,7 +1,10 @@
 //! What time or a person can mend is tried again within the deadline, then handed back; never rejected, never published
 //! wrong.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use signet::local::{
@@ -158,7 +161,7 @@ async fn the_first_request_to_the_vault_may_fail_without_harm() {
         let deployment = deployment().await;
         deployment.taps.vault.fail(fault.unauthenticated().times(2));
         let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
-        let world = World::around(deployment, key, Setup::default()).await;
+        let world = World::around(Arc::new(deployment), key, Setup::default()).await;
         world.host.ready().await.expect("a handler");
         let reply = world.sign(ITEM).await;
         assert!(reply.outcome.succeeded(), "{}", reply.outcome);
@@ -171,7 +174,7 @@ async fn tokens_are_replaced_before_they_expire_and_off_the_hot_path() {
     let deployment = deployment().await;
     deployment.issuer.set_lifetime(Duration::from_secs(4));
     let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
-    let world = World::around(deployment, key, Setup::default()).await;
+    let world = World::around(Arc::new(deployment), key, Setup::default()).await;
     world.logged("ready").await;
     // Refreshes take long, but never longer than the old token lives.
     world.deployment.taps.identity.fail(Fault::new(Action::Delay(Duration::from_secs(1))));
@@ -195,7 +198,7 @@ async fn a_valid_token_is_used_while_refreshes_fail() {
     let deployment = deployment().await;
     deployment.issuer.set_lifetime(Duration::from_secs(8));
     let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
-    let world = World::around(deployment, key, Setup::default()).await;
+    let world = World::around(Arc::new(deployment), key, Setup::default()).await;
     world.logged("ready").await;
     world.deployment.taps.identity.fail(Fault::status(500));
     world.logged("no token").await;

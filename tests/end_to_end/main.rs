@@ -5,5 +5,6 @@
 mod costs;
 mod exactly_once;
 mod faults;
+mod main_path;
 mod secrets;
 mod world;

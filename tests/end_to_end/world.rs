@@ -63,7 +63,7 @@ impl Setup {
 
 /// A running function app with everything around it.
 pub(crate) struct World {
-    pub(crate) deployment: Deployment,
+    pub(crate) deployment: Arc<Deployment>,
     pub(crate) host: Host,
     /// The key's identifier without the version.
     pub(crate) key: String,
@@ -128,11 +128,11 @@ impl World {
     pub(crate) async fn cold(setup: Setup) -> Self {
         let deployment = deployment().await;
         let key = deployment.create_key("signing", setup.key).await.expect("a key");
-        Self::around(deployment, key, setup).await
+        Self::around(Arc::new(deployment), key, setup).await
     }
 
     /// A world made of a deployment that the test has prepared.
-    pub(crate) async fn around(deployment: Deployment, key: String, setup: Setup) -> Self {
+    pub(crate) async fn around(deployment: Arc<Deployment>, key: String, setup: Setup) -> Self {
         let mut settings = deployment.settings(&key);
         for (name, value) in setup.settings {
             if value.is_empty() {
