@@ -7,8 +7,9 @@ use signet_azure::failure::Failure;
 use signet_core::{
     draft::{Draft, SigningKey},
     envelope::Delivery,
+    format::Format,
     rejection::{Reason, Rejection, Stage},
-    work_item::{Format, WorkItem},
+    work_item::WorkItem,
 };
 use time::OffsetDateTime;
 
@@ -147,7 +148,8 @@ async fn sign_format(
 
     trail.enter(Stage::Key);
     let key = app.readiness.key(trail).await;
-    let draft = Draft::new(item, format, &key, OffsetDateTime::now_utc().unix_timestamp());
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    let draft = Draft::new(item, format, &key, now).map_err(Stop::Reject)?;
 
     trail.enter(Stage::Sign);
     let signature = app.vault.sign(trail, &key, draft.digest()).await;
@@ -171,15 +173,17 @@ async fn sign_format(
 }
 
 fn metadata(item: &WorkItem, request: &str, key: &SigningKey, invocation_id: &str) -> HashMap<String, String> {
+    let sha256 = item.content.sha256();
     let entries = [
-        ("signet_sha256", item.sha256.as_str()),
         ("signet_request", request),
         ("signet_kid", &key.kid),
         ("signet_alg", key.algorithm.name()),
         ("signet_version", env!("CARGO_PKG_VERSION")),
         ("signet_invocation", invocation_id),
     ];
-    entries.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    // Not known where the sender gave another digest in place of the content.
+    let sha256 = sha256.as_deref().map(|sha256| ("signet_sha256", sha256));
+    entries.into_iter().chain(sha256).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// The results of an item if all of them stand.

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::Path, str::FromStr, time::Duration};
 
 use signet_azure::{identity::Source, roots::Roots};
-use signet_core::{algorithm::Algorithm, work_item::Format};
+use signet_core::{algorithm::Algorithm, format::Format};
 use url::Url;
 
 use crate::log::Filter;

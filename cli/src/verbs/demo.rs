@@ -16,8 +16,8 @@ use futures::TryStreamExt;
 use serde_json::{Value, json};
 use signet_core::{
     base64,
+    format::Format,
     jwks::{self, JwkSet},
-    work_item::Format,
 };
 
 use crate::{
@@ -148,7 +148,7 @@ impl App {
 
     async fn send(&self, format: Format) -> Result<Item, Error> {
         let id = format!("{}/2026/{format}", self.name);
-        let (message, content) = if format == Format::Raw {
+        let (message, content) = if matches!(format, Format::Raw | Format::Cose) {
             let content = b"any bytes at all: \x00\xff".to_vec();
             let encoded = base64::encode(&content);
             (format!(r#"{{"id":"{id}","format":"{format}","payloadBase64":"{encoded}"}}"#), content)

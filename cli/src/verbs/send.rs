@@ -11,7 +11,8 @@ use clap::Args;
 use signet_azure::client_options;
 use signet_core::{
     base64,
-    work_item::{Format, MAX_MESSAGE_BYTES, WorkItem},
+    format::Format,
+    work_item::{MAX_MESSAGE_BYTES, WorkItem},
 };
 
 use crate::settings::{self, Error};

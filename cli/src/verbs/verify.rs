@@ -6,6 +6,8 @@ use clap::Args;
 use serde_json::json;
 use signet_core::{
     algorithm::{Algorithm, sha256_hex},
+    cose, dsse,
+    json::Members,
     jwks::{Jwk, JwkSet},
     jws::{self, Refusal},
     raw,
@@ -36,7 +38,7 @@ pub struct Options {
 /// What is known of a good signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// `jws`, or `raw` for a bare signature.
+    /// `jws`, `dsse`, `cose`, or `raw` for a bare signature.
     pub form: &'static str,
     /// Who signed: the key, with its version.
     pub kid: Option<String>,
@@ -46,10 +48,12 @@ pub struct Verdict {
     pub issued_at: Option<i64>,
     /// The content's media type.
     pub content_type: Option<String>,
-    /// SHA-256 of the content.
-    pub sha256: String,
-    /// Bytes of the content.
-    pub length: usize,
+    /// What it is about, by the signer's word: the subject of a statement.
+    pub subject: Option<String>,
+    /// SHA-256 of the content, as far as it is known.
+    pub sha256: Option<String>,
+    /// Bytes of the content, if it is at hand.
+    pub length: Option<usize>,
 }
 
 /// Why there is no verdict.
@@ -94,8 +98,17 @@ async fn verify(options: &Options) -> Result<Verdict, NoVerdict> {
 
 /// Judges a result by what it holds, its content (where it is elsewhere) and a set of keys.
 pub fn verdict(document: &Document, content: Option<&[u8]>, keys: &JwkSet) -> Result<Verdict, NoVerdict> {
-    let text = std::str::from_utf8(&document.bytes).map_err(|_| invalid("it is neither a JWS nor a bare signature"))?;
-    if !text.trim_start().starts_with('{') && !text.contains('.') {
+    // A COSE message starts with its tag, or as an array of four; no text that is read here starts with either byte.
+    if matches!(document.bytes.first(), Some(0xd2 | 0x84)) {
+        return verify_cose(&document.bytes, content, keys);
+    }
+    let text = std::str::from_utf8(&document.bytes).map_err(|_| invalid("it is in none of the formats"))?;
+    if text.trim_start().starts_with('{') {
+        let is_envelope = Members::parse(text).is_ok_and(|members| members.value("payloadType").is_some());
+        if is_envelope {
+            return verify_dsse(text, content, keys);
+        }
+    } else if !text.contains('.') {
         return verify_raw(document, text, content, keys);
     }
     let verified = jws::verify(text, content, keys).map_err(|refusal| match refusal {
@@ -108,8 +121,53 @@ pub fn verdict(document: &Document, content: Option<&[u8]>, keys: &JwkSet) -> Re
         algorithm: verified.algorithm,
         issued_at: verified.issued_at,
         content_type: verified.content_type,
-        sha256: sha256_hex(&verified.content),
-        length: verified.content.len(),
+        subject: None,
+        sha256: Some(sha256_hex(&verified.content)),
+        length: Some(verified.content.len()),
+    })
+}
+
+fn verify_cose(message: &[u8], content: Option<&[u8]>, keys: &JwkSet) -> Result<Verdict, NoVerdict> {
+    let verified = cose::verify(message, content, keys).map_err(|refusal| match refusal {
+        cose::Refusal::ContentMissing => unknown("the content is not in it: give it with --content"),
+        refusal => invalid(refusal.to_string()),
+    })?;
+    Ok(Verdict {
+        form: "cose",
+        kid: verified.kid,
+        algorithm: verified.algorithm,
+        issued_at: verified.issued_at,
+        content_type: verified.content_type,
+        subject: None,
+        sha256: Some(sha256_hex(&verified.content)),
+        length: Some(verified.content.len()),
+    })
+}
+
+/// The envelope holds a statement about the content, not the content: without it, the statement alone is verified.
+fn verify_dsse(text: &str, content: Option<&[u8]>, keys: &JwkSet) -> Result<Verdict, NoVerdict> {
+    let verified = dsse::verify(text, keys).map_err(|refusal| invalid(refusal.to_string()))?;
+    let statement = dsse::Statement::parse(&verified.payload);
+    if let Some(content) = content {
+        match statement.as_ref().map(|statement| statement.is_about(content)) {
+            Some(Some(true)) => {}
+            Some(Some(false)) => return Err(invalid("the content given is not the statement's subject")),
+            Some(None) => return Err(unknown("the statement has no digest that is understood here")),
+            None => return Err(unknown("the payload is no in-toto Statement v1, so nothing is said of the content")),
+        }
+    }
+    let sha256 = statement
+        .as_ref()
+        .and_then(|statement| statement.digests.iter().find(|(hash, _)| hash == "sha256").map(|(_, hex)| hex.clone()));
+    Ok(Verdict {
+        form: "dsse",
+        kid: verified.kid,
+        algorithm: verified.algorithm,
+        issued_at: None,
+        content_type: Some(verified.payload_type),
+        subject: statement.map(|statement| statement.name),
+        sha256,
+        length: content.map(<[u8]>::len),
     })
 }
 
@@ -135,8 +193,9 @@ fn verify_raw(document: &Document, text: &str, content: Option<&[u8]>, keys: &Jw
                     algorithm,
                     issued_at: None,
                     content_type: None,
-                    sha256: sha256_hex(content),
-                    length: content.len(),
+                    subject: None,
+                    sha256: Some(sha256_hex(content)),
+                    length: Some(content.len()),
                 });
             }
         }
@@ -182,6 +241,7 @@ fn as_json(verdict: &Verdict) -> serde_json::Value {
         "alg": verdict.algorithm.name(),
         "signedAt": verdict.issued_at.and_then(rfc3339),
         "contentType": verdict.content_type,
+        "subject": verdict.subject,
         "sha256": verdict.sha256,
         "bytes": verdict.length,
     })
@@ -198,8 +258,9 @@ fn as_text(verdict: &Verdict) -> String {
     line("algorithm", Some(verdict.algorithm.to_string()));
     line("at", verdict.issued_at.and_then(rfc3339));
     line("content", verdict.content_type.clone());
-    line("bytes", Some(verdict.length.to_string()));
-    line("sha256", Some(verdict.sha256.clone()));
+    line("subject", verdict.subject.clone());
+    line("bytes", verdict.length.map(|length| length.to_string()));
+    line("sha256", verdict.sha256.clone());
     text
 }
 

@@ -11,7 +11,6 @@ use super::*;
 use crate::{
     algorithm::Hash,
     content::Predicate,
-    cose, dsse,
     json::Members,
     jws,
     key::Curve,
