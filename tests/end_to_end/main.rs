@@ -5,6 +5,7 @@
 mod costs;
 mod exactly_once;
 mod faults;
+mod foreign;
 mod main_path;
 mod secrets;
 mod world;
