@@ -7,5 +7,6 @@ mod exactly_once;
 mod faults;
 mod foreign;
 mod main_path;
+mod rejections;
 mod secrets;
 mod world;
