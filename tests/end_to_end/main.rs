@@ -5,5 +5,9 @@
 mod costs;
 mod exactly_once;
 mod faults;
+mod process;
+mod protocol;
 mod secrets;
+mod tool;
+mod wire;
 mod world;

@@ -37,11 +37,20 @@ pub(crate) struct Setup {
     /// Another app root than the checkout's.
     pub(crate) app_root: Option<PathBuf>,
     pub(crate) framing: Framing,
+    /// How long the host hides a message that it works on, in whole seconds; the service's ten minutes otherwise.
+    pub(crate) lease: Option<Duration>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { key: KeySpec::P256, settings: Vec::new(), queues: false, app_root: None, framing: Framing::Chunked }
+        Self {
+            key: KeySpec::P256,
+            settings: Vec::new(),
+            queues: false,
+            app_root: None,
+            framing: Framing::Chunked,
+            lease: None,
+        }
     }
 }
 
@@ -139,6 +148,7 @@ impl World {
         let mut options = HostOptions::new(root, settings);
         options.clear_environment = true;
         options.framing = setup.framing;
+        options.lease = setup.lease.unwrap_or(options.lease);
         if setup.queues {
             options.queues = Some(Arc::new(deployment.queues().expect("queues")));
         }
