@@ -181,13 +181,17 @@ async fn survives(break_it: impl AsyncFnOnce(&Deployment), mend: impl AsyncFnOnc
 
 #[tokio::test]
 async fn a_vault_that_is_down_at_start_is_waited_for() {
-    let down = async |deployment: &Deployment| drop(deployment.taps.vault.fail(Fault::status(503)));
+    let down = async |deployment: &Deployment| {
+        deployment.taps.vault.fail(Fault::status(503));
+    };
     survives(down, async |deployment| deployment.taps.vault.heal()).await;
 }
 
 #[tokio::test]
 async fn an_identity_endpoint_that_fails_at_start_is_waited_for() {
-    let down = async |deployment: &Deployment| drop(deployment.taps.identity.fail(Fault::status(500)));
+    let down = async |deployment: &Deployment| {
+        deployment.taps.identity.fail(Fault::status(500));
+    };
     survives(down, async |deployment| deployment.taps.identity.heal()).await;
 }
 
