@@ -5,6 +5,12 @@
 mod costs;
 mod exactly_once;
 mod faults;
+mod foreign;
 mod main_path;
+mod process;
+mod protocol;
+mod rejections;
 mod secrets;
+mod tool;
+mod wire;
 mod world;

@@ -37,7 +37,7 @@ pub(crate) struct Setup {
     /// Another app root than the checkout's.
     pub(crate) app_root: Option<PathBuf>,
     pub(crate) framing: Framing,
-    /// How long the host hides a message that it has received, in whole seconds.
+    /// How long the host hides a message that it works on, in whole seconds; the service's ten minutes otherwise.
     pub(crate) lease: Option<Duration>,
 }
 

@@ -1,16 +1,19 @@
 //! Azurite, the emulator of Blob and Queue Storage: fetched from npm at first use, started over TLS.
 
 use std::{
-    env, fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
     time::Duration,
 };
 
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 
-use super::app::{AppRoot, Progress};
+use super::{
+    app::Progress,
+    npm::{NpmError, Package},
+};
 
 /// The version of the npm package.
 pub const VERSION: &str = "3.37.0";
@@ -18,13 +21,12 @@ pub const VERSION: &str = "3.37.0";
 /// The account that Azurite always has.
 pub const ACCOUNT: &str = "devstoreaccount1";
 
-const MANIFEST: &str = include_str!("../../azurite/package.json");
-const LOCK: &str = include_str!("../../azurite/package-lock.json");
-const ENTRY: &str = "node_modules/azurite/dist/src/azurite.js";
-
-/// Azurite declares 22; 20 is the oldest that it is known to start and serve on.
-const OLDEST_NODE: u32 = 20;
-const NODE_REMEDY: &str = "install Node.js 22 or newer, with npm, from https://nodejs.org";
+const PACKAGE: Package = Package {
+    name: "azurite-3.37.0",
+    manifest: include_str!("../../azurite/package.json"),
+    lock: include_str!("../../azurite/package-lock.json"),
+    entry: "node_modules/azurite/dist/src/azurite.js",
+};
 
 /// Ends Azurite when its standard input closes, which the system does however this process ends.
 const RUN: &str = "process.stdin.on('end', () => process.exit()).on('error', () => process.exit()).resume(); \
@@ -100,46 +102,21 @@ impl Drop for Azurite {
     }
 }
 
-/// Installs the locked packages unless they are there, and returns their directory.
-///
-/// In a checkout that is `target/signet/azurite-{version}`, elsewhere it lies in the user's cache directory. Processes
-/// that come at the same time wait for the first of them.
+/// Installs Azurite unless it is there, and returns its directory.
 pub async fn install(progress: Progress<'_>) -> Result<PathBuf, AzuriteError> {
-    require_node().await?;
-    let parent = parent_directory()?;
-    let package = parent.join(format!("azurite-{VERSION}"));
-    if is_installed(&package) {
-        return Ok(package);
-    }
-    let broken = |source| AzuriteError::Directory { path: parent.clone(), source };
-    fs::create_dir_all(&parent).map_err(broken)?;
-    let _lock = lock(&parent, progress).await.map_err(broken)?;
-    if !is_installed(&package) {
-        progress(&format!("installing Azurite {VERSION} from npm, once, into {}", package.display()));
-        let fresh = tempfile::Builder::new().prefix(".azurite-").tempdir_in(&parent).map_err(broken)?;
-        npm_ci(fresh.path()).await?;
-        if package.exists() {
-            fs::remove_dir_all(&package).map_err(broken)?;
-        }
-        fs::rename(fresh.path(), &package).map_err(broken)?;
-    }
-    Ok(package)
+    PACKAGE.install(progress).await.map_err(AzuriteError::Npm)
 }
 
 /// Why there is no Azurite.
 #[derive(Debug)]
 pub enum AzuriteError {
+    /// It could not be installed.
+    Npm(NpmError),
     /// Node.js did not start.
     Node(io::Error),
-    /// Node.js is too old; its version.
-    NodeVersion(String),
-    /// npm did not start.
-    Npm(io::Error),
-    /// The packages could not be installed; what npm said.
-    Install(String),
-    /// The place for the packages cannot be used.
+    /// A path of the options cannot be used.
     Directory {
-        /// That place.
+        /// That path.
         path: PathBuf,
         /// What the file system said.
         source: io::Error,
@@ -151,18 +128,9 @@ pub enum AzuriteError {
 impl fmt::Display for AzuriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Node(error) => write!(f, "Azurite needs Node.js, which cannot be run ({error}): {NODE_REMEDY}"),
-            Self::NodeVersion(version) => write!(f, "Azurite does not run on Node.js {version}: {NODE_REMEDY}"),
-            Self::Npm(error) => write!(f, "Azurite comes from npm, which cannot be run ({error}): {NODE_REMEDY}"),
-            Self::Install(output) => {
-                write!(
-                    f,
-                    "npm could not install Azurite {VERSION}; check the network and `npm config get registry`:\n{output}"
-                )
-            }
-            Self::Directory { path, source } => {
-                write!(f, "Azurite cannot be kept in {} ({source}): make it writable", path.display())
-            }
+            Self::Npm(error) => error.fmt(f),
+            Self::Node(error) => write!(f, "Azurite needs Node.js, which cannot be run: {error}"),
+            Self::Directory { path, source } => write!(f, "Azurite cannot use {}: {source}", path.display()),
             Self::Start(output) => write!(f, "Azurite did not start: {output}"),
         }
     }
@@ -177,7 +145,7 @@ fn command(package: &Path, options: &AzuriteOptions) -> Result<Command, AzuriteE
     let mut command = Command::new("node");
     command
         .args(["-e", RUN, "--"])
-        .arg(package.join(ENTRY))
+        .arg(package.join(PACKAGE.entry))
         .args(["--blobHost", "127.0.0.1", "--blobPort", "0"])
         .args(["--queueHost", "127.0.0.1", "--queuePort", "0"])
         .args(["--tableHost", "127.0.0.1", "--tablePort", "0"])
@@ -248,90 +216,10 @@ fn port(line: &str, service: &str) -> Option<u16> {
         .ok()
 }
 
-async fn require_node() -> Result<(), AzuriteError> {
-    let output = tokio::process::Command::new("node").arg("--version").output().await.map_err(AzuriteError::Node)?;
-    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    match major(&version) {
-        Some(major) if major >= OLDEST_NODE => Ok(()),
-        _ => Err(AzuriteError::NodeVersion(version)),
-    }
-}
-
-/// The 20 of `v20.20.2`.
-fn major(version: &str) -> Option<u32> {
-    version.strip_prefix('v')?.split('.').next()?.parse().ok()
-}
-
-async fn npm_ci(directory: &Path) -> Result<(), AzuriteError> {
-    let broken = |source| AzuriteError::Directory { path: directory.to_owned(), source };
-    fs::write(directory.join("package.json"), MANIFEST).map_err(broken)?;
-    fs::write(directory.join("package-lock.json"), LOCK).map_err(broken)?;
-    let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
-    let output = tokio::process::Command::new(npm)
-        .args(["ci", "--omit=dev", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"])
-        .args(["--engine-strict=false", "--loglevel=error"])
-        .current_dir(directory)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(AzuriteError::Npm)?;
-    if output.status.success() && directory.join(ENTRY).is_file() {
-        return Ok(());
-    }
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
-    Err(AzuriteError::Install(text.join("\n").trim().to_owned()))
-}
-
-fn is_installed(package: &Path) -> bool {
-    package.join(ENTRY).is_file()
-        && fs::read_to_string(package.join("package-lock.json")).is_ok_and(|lock| lock == LOCK)
-}
-
-/// Takes the lock of the directory; the system gives it back when the file is closed.
-async fn lock(parent: &Path, progress: Progress<'_>) -> io::Result<fs::File> {
-    let file = fs::File::create(parent.join(".lock"))?;
-    let mut next_word = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(fs::TryLockError::Error(error)) => return Err(error),
-            Err(fs::TryLockError::WouldBlock) => {}
-        }
-        if Instant::now() >= next_word {
-            progress("another process is installing Azurite; waiting for it");
-            next_word = Instant::now() + Duration::from_secs(30);
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
-
-fn parent_directory() -> Result<PathBuf, AzuriteError> {
-    let directory = match AppRoot::find() {
-        Ok(root) if root.directory().join("Cargo.toml").is_file() => Some(root.target()),
-        _ => cache_directory(),
-    };
-    directory.map(|directory| directory.join("signet")).ok_or_else(|| AzuriteError::Directory {
-        path: "the user's cache directory".into(),
-        source: io::Error::new(io::ErrorKind::NotFound, "no home directory is set"),
-    })
-}
-
-fn cache_directory() -> Option<PathBuf> {
-    let home = || env::home_dir().filter(|home| !home.as_os_str().is_empty());
-    if cfg!(windows) {
-        env::var_os("LOCALAPPDATA").map(PathBuf::from)
-    } else if cfg!(target_os = "macos") {
-        home().map(|home| home.join("Library/Caches"))
-    } else {
-        // XDG Base Directory Specification: a relative path is to be ignored.
-        let set = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-        set.or_else(|| home().map(|home| home.join(".cache")))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -343,27 +231,11 @@ mod tests {
     }
 
     #[test]
-    fn node_versions_are_understood() {
-        assert_eq!(major("v20.20.2"), Some(20));
-        assert_eq!(major("v22.0.0-nightly2024"), Some(22));
-        assert_eq!(major("20"), None);
-        assert_eq!(major(""), None);
-    }
-
-    #[test]
-    fn a_missing_or_old_node_is_one_line_with_the_remedy() {
-        let missing = AzuriteError::Node(io::Error::from(io::ErrorKind::NotFound)).to_string();
-        let old = AzuriteError::NodeVersion("v16.20.2".into()).to_string();
-        for line in [missing, old] {
-            assert!(!line.contains('\n') && line.ends_with(NODE_REMEDY), "{line}");
-        }
-    }
-
-    #[test]
     fn the_lock_is_that_of_the_version_and_of_no_registry() {
-        assert!(MANIFEST.contains(&format!(r#""azurite": "{VERSION}""#)));
-        assert!(LOCK.contains(&format!(r#""azurite": "{VERSION}""#)));
-        assert!(!LOCK.contains(r#""resolved""#));
+        assert!(PACKAGE.manifest.contains(&format!(r#""azurite": "{VERSION}""#)));
+        assert!(PACKAGE.lock.contains(&format!(r#""azurite": "{VERSION}""#)));
+        assert!(!PACKAGE.lock.contains(r#""resolved""#));
+        assert!(PACKAGE.name.ends_with(VERSION));
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! - [`identity`]: the App Service endpoint that hands out tokens for a managed identity
 //! - [`host`]: a stand-in for the Functions host, which reads this checkout's host.json and function.json
 //! - [`app`]: the function app of this checkout, and the shipping binary in it
+//! - [`npm`]: packages at fixed versions, fetched at first use
 //! - [`listener`], [`proxy`], [`certificates`]: how the services are served, over TLS
 //! - [`tap`]: every request to them counted, listed, or made to fail
 //! - [`stack`]: all of it together
@@ -17,6 +18,7 @@ pub mod certificates;
 pub mod host;
 pub mod identity;
 pub mod listener;
+pub mod npm;
 pub mod proxy;
 pub mod stack;
 pub mod tap;

@@ -1,0 +1,138 @@
+//! What we write, verified by code that others wrote: the npm package `jose`, and `openssl`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+};
+
+use serde_json::{Value, json};
+use signet::local::{npm::Package, vault::KeySpec};
+use signet_core::{
+    algorithm::{Algorithm, Hash},
+    base64,
+};
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use crate::world::{Setup, World, deployment};
+
+const FOREIGN: Package = Package {
+    name: "foreign-verifiers-jose-6.2.17",
+    manifest: include_str!("../foreign/package.json"),
+    lock: include_str!("../foreign/package-lock.json"),
+    entry: "node_modules/jose/package.json",
+};
+
+const PAYLOAD: &str = "{ \"b\":1.0,\t\"a\" :[1e3 , \"\\u00e9\\/\"] }";
+
+/// Every algorithm with a key that has it; the six of RSA share one.
+async fn worlds() -> Vec<(Algorithm, World)> {
+    let rsa = Arc::new(deployment().await);
+    let key = rsa.create_key("signing", KeySpec::Rsa2048).await.expect("a key");
+    let mut worlds = Vec::new();
+    for algorithm in Algorithm::ALL {
+        let world = match algorithm {
+            Algorithm::Es256 => World::with(Setup { key: KeySpec::P256, ..Setup::default() }).await,
+            Algorithm::Es384 => World::with(Setup { key: KeySpec::P384, ..Setup::default() }).await,
+            Algorithm::Es512 => World::with(Setup { key: KeySpec::P521, ..Setup::default() }).await,
+            Algorithm::Es256K => World::with(Setup { key: KeySpec::P256K, ..Setup::default() }).await,
+            _ => {
+                let setup = Setup::default().setting("SIGNET_ALGORITHM", algorithm.name());
+                let world = World::around(Arc::clone(&rsa), key.clone(), setup).await;
+                world.logged(" ready ").await;
+                world
+            }
+        };
+        worlds.push((algorithm, world));
+    }
+    worlds
+}
+
+#[tokio::test]
+async fn jose_verifies_what_we_sign_by_the_published_keys() {
+    let packages = FOREIGN.install(&|line| println!("{line}")).await.expect("Node.js and npm");
+    for (algorithm, world) in worlds().await {
+        // jose 6 has no secp256k1, as browsers do not; openssl verifies it below.
+        if algorithm == Algorithm::Es256K {
+            continue;
+        }
+        let id = algorithm.name();
+        let message = format!(r#"{{"id":"{id}","payload":{PAYLOAD},"format":["jws","jws-compact"]}}"#);
+        assert!(world.sign(&message).await.outcome.succeeded());
+        let keys: Value = published(&world).await;
+        let flattened = world.result(&format!("{id}.jws.json")).await.expect("a result");
+        let flattened: Value = serde_json::from_str(flattened.text()).expect("JSON");
+        let compact = world.result(&format!("{id}.jws")).await.expect("a result").text().to_owned();
+        for jws in [flattened.clone(), compact.clone().into()] {
+            let payload = node(&packages, &json!({ "jws": jws, "keys": keys })).await.expect(id);
+            assert_eq!(base64::decode_any(&payload).as_deref(), Some(PAYLOAD.as_bytes()), "{algorithm}");
+        }
+        let mut forged = flattened;
+        forged["payload"] = base64::encode_url(b"{}").into();
+        node(&packages, &json!({ "jws": forged, "keys": keys })).await.expect_err("another payload");
+    }
+}
+
+#[tokio::test]
+async fn openssl_verifies_raw_signatures_of_every_algorithm() {
+    let packages = FOREIGN.install(&|line| println!("{line}")).await.expect("Node.js and npm");
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    let content: Vec<u8> = (0..=255).collect();
+    std::fs::write(at("content"), &content).expect("written");
+    std::fs::write(at("other"), b"other content").expect("written");
+    for (algorithm, world) in worlds().await {
+        let encoded = base64::encode(&content);
+        let id = algorithm.name();
+        let message = format!(r#"{{"id":"{id}","payloadBase64":"{encoded}","format":"raw"}}"#);
+        assert!(world.sign(&message).await.outcome.succeeded());
+        let result = world.result(&format!("{id}.sig")).await.expect("a result");
+        let request = json!({ "pem": result.metadata["signet_kid"], "keys": published(&world).await });
+        let pem = node(&packages, &request).await.expect("a public key");
+        std::fs::write(at("key.pem"), pem).expect("written");
+        std::fs::write(at("signature"), base64::decode_any(result.text()).expect("Base64")).expect("written");
+        assert!(openssl(algorithm, directory.path(), "content").await, "{algorithm}");
+        assert!(!openssl(algorithm, directory.path(), "other").await, "{algorithm}: openssl takes anything");
+    }
+}
+
+async fn published(world: &World) -> Value {
+    let keys = world.result(".well-known/jwks.json").await.expect("published keys");
+    assert_eq!(keys.content_type, "application/jwk-set+json");
+    serde_json::from_str(keys.text()).expect("JSON")
+}
+
+/// Runs `verify.mjs`; its output, or what it complained of.
+async fn node(packages: &Path, request: &Value) -> Result<String, String> {
+    let script: PathBuf = [env!("CARGO_MANIFEST_DIR"), "foreign", "verify.mjs"].iter().collect();
+    let mut child = Command::new("node")
+        .arg(script)
+        .arg(packages)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("Node.js: install it from https://nodejs.org");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    stdin.write_all(request.to_string().as_bytes()).await.expect("written");
+    drop(stdin);
+    let output = child.wait_with_output().await.expect("an exit");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+/// `openssl dgst -verify`, with the options that the README gives.
+async fn openssl(algorithm: Algorithm, directory: &Path, content: &str) -> bool {
+    let hash = match algorithm.hash() {
+        Hash::Sha256 => "-sha256",
+        Hash::Sha384 => "-sha384",
+        Hash::Sha512 => "-sha512",
+    };
+    let mut command = Command::new("openssl");
+    command.current_dir(directory).args(["dgst", hash, "-verify", "key.pem", "-signature", "signature"]);
+    if algorithm.name().starts_with("PS") {
+        command.args(["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest"]);
+    }
+    let output = command.arg(content).output().await.expect("openssl: install it to run this test");
+    output.status.success()
+}
