@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use azure_core::http::{Method, Request, StatusCode, Transport, Url};
 use azure_storage_blob::{BlobClient, BlobClientOptions, models::BlobClientGetPropertiesResultHeaders};
-use signet_azure::client_options;
+use signet_azure::{client_options, failure::Failure};
 use signet_core::jwks;
 
 use crate::settings::{self, Error};
@@ -35,11 +35,13 @@ pub async fn read(url: &str) -> Result<Document, Error> {
         return read_blob(url, &transport).await;
     }
     let mut request = Request::new(url.clone(), Method::Get);
-    let response = transport.send(&azure_core::http::Context::new(), &mut request).await?;
+    let cause = |error| cause(url.as_str(), &error);
+    let response = transport.send(&azure_core::http::Context::new(), &mut request).await.map_err(cause)?;
     if response.status() != StatusCode::Ok {
         return Err(format!("{url} answered {}", u16::from(response.status())).into());
     }
-    Ok(Document { bytes: response.into_body().collect().await?.to_vec(), metadata: HashMap::new() })
+    let bytes = response.into_body().collect().await.map_err(cause)?.to_vec();
+    Ok(Document { bytes, metadata: HashMap::new() })
 }
 
 async fn read_blob(url: Url, transport: &Transport) -> Result<Document, Error> {
@@ -47,13 +49,14 @@ async fn read_blob(url: Url, transport: &Transport) -> Result<Document, Error> {
     let options = BlobClientOptions { client_options: client_options(transport), ..BlobClientOptions::default() };
     let name = url.to_string();
     let client = BlobClient::new(url, Some(credential), Some(options))?;
-    let cause = |error: azure_core::Error| {
-        let failure = signet_azure::failure::Failure::from(&error);
-        format!("{name} cannot be read: {}", failure.message)
-    };
+    let cause = |error| cause(&name, &error);
     let metadata = client.get_properties(None).await.map_err(cause)?.metadata()?;
     let bytes = client.download(None).await.map_err(cause)?.body.collect().await?.to_vec();
     Ok(Document { bytes, metadata })
+}
+
+fn cause(url: &str, error: &azure_core::Error) -> String {
+    format!("{url} cannot be read: {}", Failure::from(error).message)
 }
 
 /// The names that Blob Storage has in each cloud, and the local stack's.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use azure_core::http::{Transport, Url};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use signet_azure::{
     identity::{Identity, Source},
     roots::Roots,
@@ -29,9 +30,10 @@ pub enum Loaded {
 /// Makes the values of a settings file part of the environment. A process cannot safely change its own, so this starts
 /// the same command again, with the values added, unless they are all there already.
 pub fn load(file: Option<&Path>) -> Result<Loaded, Error> {
-    #[derive(Deserialize)]
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "PascalCase", default)]
     struct File {
-        #[serde(rename = "Values", default)]
+        is_encrypted: bool,
         values: BTreeMap<String, String>,
     }
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
@@ -40,8 +42,14 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Error> {
         Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(Loaded::Here),
         Err(error) => return Err(format!("the settings {} cannot be read: {error}", path.display()).into()),
     };
+    // By way of a map: an array would pass for a structure without any member.
     let parsed: File = serde_json::from_str(text.trim_start_matches('\u{feff}'))
+        .and_then(|members: Map<String, Value>| serde_json::from_value(Value::Object(members)))
         .map_err(|error| format!("the settings {} are not as Core Tools have them: {error}", path.display()))?;
+    if parsed.is_encrypted {
+        let path = path.display();
+        return Err(format!("the settings {path} are encrypted: run `func settings decrypt` beside them").into());
+    }
     let missing: Vec<_> = parsed.values.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()).collect();
     if missing.is_empty() {
         return Ok(Loaded::Here);

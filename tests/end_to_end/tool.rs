@@ -207,8 +207,14 @@ async fn settings_come_from_a_file_too() {
     assert_eq!(received(&deployment).await, [r#"{"payload":1}"#, r#"{"payload":2}"#, r#"{"payload":1}"#]);
 
     desk.run(&["send", "item.json", "--settings", "missing.json"]).await.exits(2, "missing.json cannot be read");
-    desk.write("bad.json", "[]");
-    desk.run(&["send", "item.json", "--settings", "bad.json"]).await.exits(2, "bad.json are not as Core Tools");
+    for (file, why) in [
+        ("[]", "bad.json are not as Core Tools"),
+        (r#"{"Values":{"A":1}}"#, "bad.json are not as Core Tools"),
+        (r#"{"IsEncrypted":true,"Values":{"A":"x"}}"#, "func settings decrypt"),
+    ] {
+        desk.write("bad.json", file);
+        desk.run(&["send", "item.json", "--settings", "bad.json"]).await.exits(2, why);
+    }
 }
 
 #[tokio::test]
@@ -263,9 +269,9 @@ async fn what_was_tampered_with_is_not_valid() {
         (format!("{hmac}.{payload}.{signature}"), "algorithm HS256 is not accepted"),
         (format!("{stranger}.{payload}.{signature}"), "keys/other/1"),
         (format!("{critical}.{payload}.{signature}"), "critical header exp"),
-        (format!("{header}.{payload}"), ""),
+        (format!("{header}.{payload}"), "no JWS"),
         (format!("{header}.{payload}.AAAA"), "signature does not verify"),
-        ("{}".to_owned(), ""),
+        ("{}".to_owned(), "no JWS"),
     ];
     for (document, why) in cases {
         desk.write("tampered", &document);
@@ -288,6 +294,8 @@ async fn what_cannot_be_told_is_said_to_be_so() {
     let compact = fs::read_to_string(desk.path("doc.jws")).unwrap();
     let parts: Vec<&str> = compact.split('.').collect();
     desk.write("detached", format!("{}..{}", parts[0], parts[2])).write("no-keys.json", "{}");
+    let nowhere = ["verify", "doc.jws", "--jwks", "https://127.0.0.1:1/jwks.json"];
+    desk.run(&nowhere).await.exits(2, "https://127.0.0.1:1/jwks.json cannot be read: ");
     desk.run(&["verify", "detached"]).await.exits(2, "give it with --content");
     desk.run(&["verify", "detached", "--content", "content"]).await.exits(0, "VALID");
     desk.run(&["verify", "doc.sig"]).await.exits(2, "give it with --content");
@@ -297,7 +305,7 @@ async fn what_cannot_be_told_is_said_to_be_so() {
         &["verify", "doc.jws", "--content", "missing"],
         &["verify", "doc.jws", "--jwks", "missing"],
         &["verify", "doc.jws", "--jwks", "no-keys.json"],
-        &["verify", "doc.jws", "--jwks", "https://127.0.0.1:1/jwks.json"],
+        &nowhere,
         &["verify", "doc.jws", "--jwks", "http://127.0.0.1:1/jwks.json"],
         &["verify", &missing_blob],
     ] {
