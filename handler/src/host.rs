@@ -66,19 +66,23 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) {
     }
 }
 
-/// Returns when the host has died without ending us, which leaves nobody to serve and nobody to end us.
+/// Ends when the host has died without ending us, which leaves nobody to serve and nobody to end us. The host is who is our
+/// parent at the time of the call.
 #[cfg(unix)]
-pub(crate) async fn gone() {
-    let host = std::os::unix::process::parent_id();
-    while std::os::unix::process::parent_id() == host {
-        tokio::time::sleep(Duration::from_secs(5)).await;
+pub(crate) fn gone() -> impl Future<Output = ()> {
+    use std::os::unix::process::parent_id;
+    let host = parent_id();
+    async move {
+        while parent_id() == host {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
     }
 }
 
 /// Windows ends a handler with its host, by a job object of the host's.
 #[cfg(not(unix))]
-pub(crate) async fn gone() {
-    std::future::pending().await
+pub(crate) fn gone() -> impl Future<Output = ()> {
+    std::future::pending()
 }
 
 async fn alive() -> Response {

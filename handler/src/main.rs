@@ -54,6 +54,7 @@ fn main() -> ExitCode {
 
 /// Answers the host at once, warms up behind that, and goes on until the host ends it.
 async fn serve(settings: Settings) -> Result<(), Fatal> {
+    let host_gone = host::gone();
     let listener = host::listen(settings.port).await.map_err(|error| Fatal {
         exit: EX_UNAVAILABLE,
         cause: format!("cannot listen on 127.0.0.1:{}: {error}", settings.port),
@@ -63,7 +64,7 @@ async fn serve(settings: Settings) -> Result<(), Fatal> {
     let Err(fatal): Result<Infallible, Fatal> = tokio::select! {
         fatal = app.warm_up() => fatal,
         () = host::serve(listener, app.clone()) => return Ok(()),
-        () = host::gone() => {
+        () = host_gone => {
             tracing::info!("the Functions host is gone");
             return Ok(());
         }

@@ -37,11 +37,11 @@ async fn handler(settings: &Settings) -> Command {
 async fn ended(mut command: Command) -> (Option<i32>, String, String) {
     let output = timeout(Duration::from_secs(20), command.output()).await.expect("an end by itself");
     let Output { status, stdout, stderr } = output.expect("a handler that starts");
-    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    (status.code(), String::from_utf8(stdout).expect("UTF-8"), String::from_utf8(stderr).expect("UTF-8"))
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    TcpListener::bind(("127.0.0.1", 0)).expect("a free port").local_addr().expect("a free port").port()
 }
 
 /// Settings of a deployment, with a port that is free.
@@ -155,7 +155,7 @@ async fn keys_that_no_waiting_mends_end_it() {
 /// The handler is started while something is broken, hands an item back, and succeeds once that is mended.
 async fn survives(break_it: impl AsyncFnOnce(&Deployment), mend: impl AsyncFnOnce(&Deployment)) {
     let deployment = deployment().await;
-    let key = deployment.create_key("signing", KeySpec::P256).await.unwrap();
+    let key = deployment.create_key("signing", KeySpec::P256).await.expect("a world");
     break_it(&deployment).await;
     let setup = Setup::default().setting("SIGNET_DEADLINE", "2");
     let world = World::around(std::sync::Arc::new(deployment), key, setup).await;
@@ -169,7 +169,7 @@ async fn survives(break_it: impl AsyncFnOnce(&Deployment), mend: impl AsyncFnOnc
     assert!((Duration::from_millis(1900)..Duration::from_secs(4)).contains(&took), "{took:?}");
     assert_eq!((status, content_type.as_str()), (503, "application/json"), "{body}");
     assert_eq!((&body["error"]["stage"], &body["error"]["code"]), (&"key".into(), &"deadline".into()), "{body}");
-    let message = body["error"]["message"].as_str().unwrap();
+    let message = body["error"]["message"].as_str().expect("a world");
     assert!(message.starts_with("out of time; last: "), "it says what is wrong: {message}");
     world.logged("not ready yet").await;
 

@@ -27,23 +27,26 @@ fn item(id: &str) -> String {
 
 /// The checkout's app, but with bindings that ask for text, as they are without `dataType`.
 async fn app_for_text() -> TempDir {
-    let (from, to) = (app_root().await, tempfile::tempdir().unwrap());
+    let (from, to) = (app_root().await, tempfile::tempdir().expect("a copy of the app"));
     let copy = |name: &str, change: &dyn Fn(String) -> String| {
-        let text = fs::read_to_string(from.join(name)).unwrap();
-        fs::create_dir_all(to.path().join(name).parent().unwrap()).unwrap();
-        fs::write(to.path().join(name), change(text)).unwrap();
+        let text = fs::read_to_string(from.join(name)).expect("a copy of the app");
+        fs::create_dir_all(to.path().join(name).parent().expect("a copy of the app")).expect("a copy of the app");
+        fs::write(to.path().join(name), change(text)).expect("a copy of the app");
     };
     let without_data_type = |text: String| {
-        let mut function: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(function["bindings"][0].as_object_mut().unwrap().remove("dataType"), Some(json!("binary")));
+        let mut function: Value = serde_json::from_str(&text).expect("a copy of the app");
+        assert_eq!(
+            function["bindings"][0].as_object_mut().expect("a copy of the app").remove("dataType"),
+            Some(json!("binary"))
+        );
         function.to_string()
     };
     copy("host.json", &|text| text);
     copy("sign/function.json", &without_data_type);
     copy("poison/function.json", &without_data_type);
     let handler = Path::new("bin").join("handler");
-    fs::create_dir(to.path().join("bin")).unwrap();
-    fs::copy(from.join(&handler), to.path().join(&handler)).unwrap();
+    fs::create_dir(to.path().join("bin")).expect("a copy of the app");
+    fs::copy(from.join(&handler), to.path().join(&handler)).expect("a copy of the app");
     to
 }
 
@@ -235,15 +238,15 @@ async fn envelopes_as_the_documentation_shows_them_are_read() {
 async fn every_answer_is_a_json_object() {
     let world = World::start().await;
     let port = world.host.port();
-    let post = async |path: &str, body: &str| exchange(port, "POST", path, body.as_bytes()).await;
+    let invoke = async |path: &str, body: &str| exchange(port, "POST", path, body.as_bytes()).await;
 
-    assert_json(&post("/sign", &invocation(&item("a"))).await, 200);
-    assert_json(&post("/sign", &invocation("no item")).await, 200);
-    assert_json(&post("/poison", &invocation(&item("a"))).await, 200);
+    assert_json(&invoke("/sign", &invocation(&item("a"))).await, 200);
+    assert_json(&invoke("/sign", &invocation("no item")).await, 200);
+    assert_json(&invoke("/poison", &invocation(&item("a"))).await, 200);
     assert_json(&exchange(port, "GET", "/", b"").await, 200);
 
     world.deployment.taps.vault.fail(Fault::status(403).path("/sign"));
-    let answer = post("/sign", &invocation(&item("b"))).await;
+    let answer = invoke("/sign", &invocation(&item("b"))).await;
     assert_json(&answer, 503);
     assert_eq!((answer.code(), answer.body["error"]["stage"].as_str()), ("403", Some("sign")));
     assert!(answer.body["error"]["message"].is_string());
@@ -261,7 +264,7 @@ async fn every_answer_is_a_json_object() {
         assert_eq!(answer.code(), code, "{method} {path}");
     }
     for body in ["", "null", "[]", "{}", "{", r#"{"Data":{}}"#, r#"{"Data":{"a":"","b":""}}"#] {
-        let answer = post("/sign", body).await;
+        let answer = invoke("/sign", body).await;
         assert_json(&answer, 400);
         assert_eq!(answer.code(), "invalid-invocation", "{body}");
     }

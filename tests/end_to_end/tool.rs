@@ -26,13 +26,14 @@ async fn signet() -> &'static Path {
             let mut build = Command::new(cargo);
             build.args(["build", "--locked", "--package", "signet", "--bin", "signet"]);
             build.arg("--message-format=json-render-diagnostics").stdin(Stdio::null());
-            let output = build.current_dir(AppRoot::find().unwrap().directory()).output().await.expect("cargo");
+            let output =
+                build.current_dir(AppRoot::find().expect("the checkout").directory()).output().await.expect("cargo");
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             let messages = String::from_utf8(output.stdout).expect("JSON lines");
-            let executables = messages.lines().filter_map(|line| {
+            let mut executables = messages.lines().filter_map(|line| {
                 serde_json::from_str::<Value>(line).ok()?.get("executable")?.as_str().map(PathBuf::from)
             });
-            executables.last().expect("an executable")
+            executables.next_back().expect("an executable")
         })
         .await
 }
@@ -67,7 +68,7 @@ impl Ran {
 
 impl Desk {
     fn new(settings: BTreeMap<String, String>) -> Self {
-        Self { settings, directory: tempfile::tempdir().unwrap() }
+        Self { settings, directory: tempfile::tempdir().expect("a desk") }
     }
 
     fn of(world: &World) -> Self {
@@ -79,7 +80,7 @@ impl Desk {
     }
 
     fn write(&self, name: &str, content: impl AsRef<[u8]>) -> &Self {
-        fs::write(self.path(name), content).unwrap();
+        fs::write(self.path(name), content).expect("a desk");
         self
     }
 
@@ -92,13 +93,13 @@ impl Desk {
         command.args(arguments).current_dir(self.directory.path()).kill_on_drop(true);
         command.env_clear().envs(std::env::var_os("SystemRoot").map(|root| ("SystemRoot", root)));
         command.envs(&self.settings).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
+        let mut child = command.spawn().expect("a desk");
+        let mut stdin = child.stdin.take().expect("a desk");
         // The tool need not read it.
         let _ = stdin.write_all(input).await;
         drop(stdin);
-        let output = timeout(Duration::from_secs(60), child.wait_with_output()).await.expect("an end").unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let output = timeout(Duration::from_mins(1), child.wait_with_output()).await.expect("an end").expect("a desk");
+        let text = |bytes| String::from_utf8(bytes).expect("a desk");
         Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 }
@@ -109,7 +110,14 @@ async fn received(deployment: &Deployment) -> Vec<String> {
         number_of_messages: Some(32),
         ..QueueClientReceiveMessagesOptions::default()
     };
-    let received = deployment.queue().unwrap().receive_messages(Some(options)).await.unwrap().into_model().unwrap();
+    let received = deployment
+        .queue()
+        .expect("messages")
+        .receive_messages(Some(options))
+        .await
+        .expect("messages")
+        .into_model()
+        .expect("messages");
     received.items.unwrap_or_default().into_iter().filter_map(|message| message.message_text).collect()
 }
 
@@ -122,7 +130,7 @@ async fn signed() -> (World, Desk) {
     assert!(world.sign(&item).await.outcome.succeeded());
     let desk = Desk::of(&world);
     for name in ["doc.jws.json", "doc.jws", "doc.sig"] {
-        desk.write(name, world.result(name).await.unwrap().bytes);
+        desk.write(name, world.result(name).await.expect("a result").bytes);
     }
     desk.write("content", CONTENT).write("keys.json", world.keys().await.to_string());
     (world, desk)
