@@ -5,18 +5,18 @@ fn push_head(out: &mut Vec<u8>, major: u8, argument: u64) {
     let first = major << 5;
     let bytes = argument.to_be_bytes();
     match argument {
-        0..=23 => out.push(first | bytes[7]),
-        24..=0xff => out.extend_from_slice(&[first | 24, bytes[7]]),
+        0..=23 => out.push(first + bytes[7]),
+        24..=0xff => out.extend_from_slice(&[first + 24, bytes[7]]),
         0x100..=0xffff => {
-            out.push(first | 25);
+            out.push(first + 25);
             out.extend_from_slice(&bytes[6..]);
         }
         0x1_0000..=0xffff_ffff => {
-            out.push(first | 26);
+            out.push(first + 26);
             out.extend_from_slice(&bytes[4..]);
         }
         _ => {
-            out.push(first | 27);
+            out.push(first + 27);
             out.extend_from_slice(&bytes);
         }
     }
@@ -26,9 +26,9 @@ fn push_head(out: &mut Vec<u8>, major: u8, argument: u64) {
 pub fn push_integer(out: &mut Vec<u8>, value: i64) {
     // -1 - n is the complement of n in two's complement, which is what the negative type holds.
     if value < 0 {
-        push_head(out, NEGATIVE, (!value).cast_unsigned())
+        push_head(out, NEGATIVE, (!value).cast_unsigned());
     } else {
-        push_head(out, UNSIGNED, value.cast_unsigned())
+        push_head(out, UNSIGNED, value.cast_unsigned());
     }
 }
 
@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
 
     /// Reads the next item, of an array, map or tag only the head. `None` if it is none, is not in the shortest form, has
     /// no definite length, or is a float.
-    pub fn next(&mut self) -> Option<Item<'a>> {
+    pub fn head_of_next(&mut self) -> Option<Item<'a>> {
         let (major, argument) = self.head()?;
         Some(match major {
             UNSIGNED => Item::Integer(i64::try_from(argument).ok()?),
@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
 
     fn skip_at(&mut self, depth: usize) -> Option<()> {
         let depth = depth.checked_sub(1)?;
-        let children = match self.next()? {
+        let children = match self.head_of_next()? {
             Item::Array(length) => length,
             Item::Map(length) => 2 * length,
             Item::Tag(_) => 1,
@@ -157,7 +157,7 @@ impl<'a> Reader<'a> {
     fn head(&mut self) -> Option<(u8, u64)> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
-        let (major, short) = (first >> 5, first & 31);
+        let (major, short) = (first >> 5, first & 0x1f);
         let length = match short {
             0..=23 => return Some((major, u64::from(short))),
             24..=27 => 1 << (short - 24),
@@ -204,7 +204,7 @@ mod tests {
             let mut out = Vec::new();
             push_integer(&mut out, value);
             assert_eq!(hex(&out), text, "{value}");
-            assert_eq!(Reader::new(&out).next(), Some(Item::Integer(value)));
+            assert_eq!(Reader::new(&out).head_of_next(), Some(Item::Integer(value)));
         }
     }
 
@@ -228,7 +228,7 @@ mod tests {
             "",
         ] {
             let bytes = unhex(text).expect("hexadecimal");
-            assert_eq!(Reader::new(&bytes).next(), None, "{text}");
+            assert_eq!(Reader::new(&bytes).head_of_next(), None, "{text}");
         }
     }
 

@@ -179,18 +179,20 @@ impl<'a> Message<'a> {
     fn parse(text: &'a [u8]) -> Result<Self, Refusal> {
         const SHAPE: Refusal = Refusal::Malformed("an array of four items, with tag 18 or none, is expected");
         let mut reader = Reader::new(text);
-        let mut first = reader.next();
+        let mut first = reader.head_of_next();
         if first == Some(Item::Tag(TAG)) {
-            first = reader.next();
+            first = reader.head_of_next();
         }
-        let (Some(Item::Array(4)), Some(Item::Bytes(protected))) = (first, reader.next()) else { return Err(SHAPE) };
+        let (Some(Item::Array(4)), Some(Item::Bytes(protected))) = (first, reader.head_of_next()) else {
+            return Err(SHAPE);
+        };
         let unprotected = reader.item().ok_or(SHAPE)?;
-        let payload = match reader.next() {
+        let payload = match reader.head_of_next() {
             Some(Item::Bytes(payload)) => Some(payload),
             Some(cbor::NULL) => None,
             _ => return Err(SHAPE),
         };
-        let Some(Item::Bytes(signature)) = reader.next() else { return Err(SHAPE) };
+        let Some(Item::Bytes(signature)) = reader.head_of_next() else { return Err(SHAPE) };
         if !reader.is_at_end() {
             return Err(Refusal::Malformed("something follows the message"));
         }
@@ -217,7 +219,7 @@ impl<'a> Header<'a> {
             return Ok(());
         }
         let mut reader = Reader::new(map);
-        let Some(Item::Map(length)) = reader.next() else { return Err(SHAPE) };
+        let Some(Item::Map(length)) = reader.head_of_next() else { return Err(SHAPE) };
         for _ in 0..length {
             let label = reader.item().ok_or(SHAPE)?;
             if self.labels.contains(&label) {
@@ -225,13 +227,13 @@ impl<'a> Header<'a> {
             }
             self.labels.push(label);
             let value = reader.item().ok_or(SHAPE)?;
-            self.read_parameter(Reader::new(label).next(), value, protected)?;
+            self.read_parameter(Reader::new(label).head_of_next(), value, protected)?;
         }
         if reader.is_at_end() { Ok(()) } else { Err(SHAPE) }
     }
 
     fn read_parameter(&mut self, label: Option<Item<'_>>, value: &'a [u8], protected: bool) -> Result<(), Refusal> {
-        let first = Reader::new(value).next();
+        let first = Reader::new(value).head_of_next();
         match (label, first) {
             (Some(Item::Integer(ALG)), Some(Item::Integer(number))) if protected => self.algorithm = Some(number),
             (Some(Item::Integer(ALG)), _) => return Err(Refusal::Algorithm(None)),
@@ -255,12 +257,12 @@ impl<'a> Header<'a> {
 /// An integer claim of a map of claims.
 fn claim(map: &[u8], length: usize, label: i64) -> Option<i64> {
     let mut reader = Reader::new(map);
-    reader.next()?;
+    reader.head_of_next()?;
     for _ in 0..length {
         let key = reader.item()?;
         let value = reader.item()?;
         if let (Some(Item::Integer(key)), Some(Item::Integer(value))) =
-            (Reader::new(key).next(), Reader::new(value).next())
+            (Reader::new(key).head_of_next(), Reader::new(value).head_of_next())
             && key == label
         {
             return Some(value);

@@ -31,13 +31,12 @@ pub fn statement(
     issued_at: i64,
 ) -> String {
     let (name, (hash, hex)) = (Value::from(id), (digest.0.name(), &digest.1));
-    let (predicate_type, predicate) = match predicate {
-        Some(Predicate { predicate_type, json }) => (predicate_type.as_str(), json.clone()),
-        None => {
-            let content_type = Value::from(content_type);
-            let json = format!(r#"{{"contentType":{content_type},"issuedAt":{issued_at}}}"#);
-            (DEFAULT_PREDICATE_TYPE, Some(json))
-        }
+    let (predicate_type, predicate) = if let Some(Predicate { predicate_type, json }) = predicate {
+        (predicate_type.as_str(), json.clone())
+    } else {
+        let content_type = Value::from(content_type);
+        let json = format!(r#"{{"contentType":{content_type},"issuedAt":{issued_at}}}"#);
+        (DEFAULT_PREDICATE_TYPE, Some(json))
     };
     let predicate = predicate.map(|json| format!(r#","predicate":{json}"#)).unwrap_or_default();
     let predicate_type = Value::from(predicate_type);

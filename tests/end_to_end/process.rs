@@ -94,7 +94,7 @@ async fn every_missing_setting_is_named_at_once() {
 #[tokio::test]
 async fn bad_settings_are_named_before_anything_is_opened() {
     let deployment = deployment().await;
-    let key = deployment.create_key("signing", KeySpec::P256).await.unwrap();
+    let key = deployment.create_key("signing", KeySpec::P256).await.expect("it works");
     let directory = tempfile::tempdir().unwrap();
     let no_roots = directory.path().join("no-roots.pem");
     std::fs::write(&no_roots, "no certificate").unwrap();
@@ -137,7 +137,7 @@ async fn bad_settings_are_named_before_anything_is_opened() {
 #[tokio::test]
 async fn keys_that_no_waiting_mends_end_it() {
     let deployment = deployment().await;
-    let key = deployment.create_key("signing", KeySpec::P256).await.unwrap();
+    let key = deployment.create_key("signing", KeySpec::P256).await.expect("it works");
     let missing = complete(&deployment, &key.replace("/signing", "/missing"));
     let (code, stdout, stderr) = ended(handler(&missing).await).await;
     assert_eq!(code, Some(69), "{stderr}");
@@ -159,7 +159,7 @@ async fn survives(break_it: impl AsyncFnOnce(&Deployment), mend: impl AsyncFnOnc
     break_it(&deployment).await;
     let setup = Setup::default().setting("SIGNET_DEADLINE", "2");
     let world = World::around(std::sync::Arc::new(deployment), key, setup).await;
-    timeout(Duration::from_secs(2), world.host.ready()).await.expect("an answer at once").unwrap();
+    timeout(Duration::from_secs(2), world.host.ready()).await.expect("an answer at once").expect("a handler");
     let (pid, port) = (world.host.pid(), world.host.port());
 
     let begun = Instant::now();
@@ -197,8 +197,13 @@ async fn an_identity_endpoint_that_fails_at_start_is_waited_for() {
 
 #[tokio::test]
 async fn a_container_that_is_missing_at_start_is_waited_for() {
-    let gone = async |deployment: &Deployment| drop(deployment.results().unwrap().delete(None).await.unwrap());
-    survives(gone, async |deployment| drop(deployment.results().unwrap().create(None).await.unwrap())).await;
+    let gone = async |deployment: &Deployment| {
+        drop(deployment.results().expect("a container").delete(None).await.expect("it works"));
+    };
+    survives(gone, async |deployment| {
+        drop(deployment.results().expect("a container").create(None).await.expect("it works"));
+    })
+    .await;
 }
 
 fn with_queues() -> Setup {
@@ -226,7 +231,7 @@ async fn a_killed_handler_starts_again_and_finishes_the_item() {
     .await;
     world.deployment.taps.vault.heal();
     assert_eq!(world.result_names().await, ["killed.jws.json"]);
-    assert_eq!(world.result("killed.jws.json").await.unwrap().bytes, result.bytes, "the first result stands");
+    assert_eq!(world.result("killed.jws.json").await.expect("it works").bytes, result.bytes, "the first result stands");
 }
 
 #[tokio::test]
@@ -252,7 +257,7 @@ async fn it_ends_when_its_parent_is_killed() {
     use tokio::io::AsyncReadExt as _;
 
     let deployment = deployment().await;
-    let key = deployment.create_key("signing", KeySpec::P256).await.unwrap();
+    let key = deployment.create_key("signing", KeySpec::P256).await.expect("it works");
     let settings = complete(&deployment, &key);
     let port: u16 = settings[PORT].parse().unwrap();
     let mut parent = Command::new("/bin/sh");
@@ -263,7 +268,7 @@ async fn it_ends_when_its_parent_is_killed() {
     let answers = async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop);
     eventually("a handler that listens", answers).await;
 
-    parent.kill().await.unwrap();
+    parent.kill().await.expect("it works");
     // The handler alone still holds the pipe.
     let mut said = String::new();
     timeout(Duration::from_secs(8), output.read_to_string(&mut said)).await.expect("an end soon after").unwrap();
@@ -274,7 +279,7 @@ async fn it_ends_when_its_parent_is_killed() {
 #[tokio::test]
 async fn a_busy_port_is_tried_again_for_a_while() {
     let deployment = deployment().await;
-    let key = deployment.create_key("signing", KeySpec::P256).await.unwrap();
+    let key = deployment.create_key("signing", KeySpec::P256).await.expect("it works");
     let occupied = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = occupied.local_addr().unwrap().port();
     let mut settings = deployment.settings(&key);
@@ -291,5 +296,5 @@ async fn a_busy_port_is_tried_again_for_a_while() {
     let (code, _, stderr) = ended(handler(&settings).await).await;
     assert_eq!(code, Some(69), "{stderr}");
     assert!(stderr.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{stderr}");
-    waits.kill().await.unwrap();
+    waits.kill().await.expect("it works");
 }

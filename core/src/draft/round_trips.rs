@@ -156,7 +156,7 @@ fn every_algorithm_in_a_dsse_envelope_verifies() {
 fn every_algorithm_in_a_cose_message_verifies() {
     for algorithm in Algorithm::ALL {
         let signer = Signer::new(algorithm);
-        for content in [&b"\x00\xff"[..], b"", &[b'x'; 70_000]] {
+        for content in [&b"\x00\xff"[..], b"", &vec![b'x'; 70_000]] {
             let message = complete_bytes(&signer, &item("text/plain", content), Format::Cose);
             let expected = cose::Verified {
                 algorithm,
@@ -187,7 +187,7 @@ fn a_digest_in_place_of_the_content_must_be_the_algorithms() {
     let hashed = Hash::Sha384.digest(&[content]);
     assert_eq!(signer.key.public.verify(Algorithm::Es384, &hashed, &signature), Ok(()));
     for (hash, format) in [(Hash::Sha256, Format::Raw), (Hash::Sha384, Format::Jws), (Hash::Sha384, Format::Cose)] {
-        let rejection = Draft::new(&digest(hash), format, &signer.key, ISSUED_AT).err().expect("a rejection");
+        let rejection = Draft::new(&digest(hash), format, &signer.key, ISSUED_AT).expect_err("a rejection");
         assert_eq!((rejection.reason, rejection.stage), (Reason::InvalidWorkItem, Stage::Resolve), "{format}");
     }
 }
