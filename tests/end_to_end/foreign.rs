@@ -1,4 +1,4 @@
-//! What we write, verified by code that others wrote: the npm package `jose`, and `openssl`.
+//! What we write, verified by code that others wrote: `jose`, `@auth0/cose` and `@sigstore/core` from npm, and `openssl`.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,10 +17,10 @@ use tokio::{io::AsyncWriteExt, process::Command};
 use crate::world::{Setup, World, deployment};
 
 const FOREIGN: Package = Package {
-    name: "foreign-verifiers-jose-6.2.17",
+    name: "foreign-verifiers-2",
     manifest: include_str!("../foreign/package.json"),
     lock: include_str!("../foreign/package-lock.json"),
-    entry: "node_modules/jose/package.json",
+    entry: "node_modules/@sigstore/core/package.json",
 };
 
 const PAYLOAD: &str = "{ \"b\":1.0,\t\"a\" :[1e3 , \"\\u00e9\\/\"] }";
@@ -93,6 +93,48 @@ async fn openssl_verifies_raw_signatures_of_every_algorithm() {
         std::fs::write(at("signature"), base64::decode_any(result.text()).expect("Base64")).expect("written");
         assert!(openssl(algorithm, directory.path(), "content").await, "{algorithm}");
         assert!(!openssl(algorithm, directory.path(), "other").await, "{algorithm}: openssl takes anything");
+    }
+}
+
+#[tokio::test]
+async fn other_peoples_dsse_and_cose_verify_what_we_sign() {
+    let packages = FOREIGN.install(&|line| println!("{line}")).await.expect("Node.js and npm");
+    for (algorithm, world) in worlds().await {
+        let id = algorithm.name();
+        let message = format!(r#"{{"id":"{id}","payload":{PAYLOAD},"format":["dsse","cose"]}}"#);
+        assert!(world.sign(&message).await.outcome.succeeded());
+        let keys = published(&world).await;
+
+        // @sigstore/core leaves the padding to Node's default, PKCS #1 v1.5.
+        if !id.starts_with("PS") {
+            let envelope = world.result(&format!("{id}.dsse.json")).await.expect("a result");
+            let mut envelope: Value = serde_json::from_str(envelope.text()).expect("JSON");
+            let hash = algorithm.hash().name();
+            let payload = node(&packages, &json!({ "dsse": envelope, "keys": keys, "hash": hash })).await.expect(id);
+            let statement = base64::decode_any(&payload).expect("Base64");
+            let statement: Value = serde_json::from_slice(&statement).expect("a statement");
+            assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
+            let digest = signet_core::algorithm::sha256_hex(PAYLOAD.as_bytes());
+            assert_eq!(statement["subject"], json!([{ "name": id, "digest": { "sha256": digest } }]));
+            envelope["payload"] = base64::encode(b"{}").into();
+            node(&packages, &json!({ "dsse": envelope, "keys": keys, "hash": hash }))
+                .await
+                .expect_err("another payload");
+        }
+
+        // It has the algorithms that browsers have: neither secp256k1 nor RSA in PKCS #1 v1.5 with SHA-384 and SHA-512.
+        if matches!(algorithm, Algorithm::Es256K | Algorithm::Rs384 | Algorithm::Rs512) {
+            continue;
+        }
+        let message = world.result(&format!("{id}.cose")).await.expect("a result");
+        let kid = &message.metadata["signet_kid"];
+        let request = |bytes: &[u8]| json!({ "cose": base64::encode(bytes), "kid": kid, "keys": keys });
+        let payload = node(&packages, &request(&message.bytes)).await.expect(id);
+        assert_eq!(base64::decode_any(&payload).as_deref(), Some(PAYLOAD.as_bytes()), "{algorithm}");
+        let mut forged = message.bytes.clone();
+        let last = forged.len() - 1;
+        forged[last] ^= 1;
+        node(&packages, &request(&forged)).await.expect_err("another signature");
     }
 }
 

@@ -1,18 +1,35 @@
-// Verifies a JWS with a key set, as anybody would who knows nothing of Signet: {"jws": …, "keys": …} on standard input,
-// the payload in Base64 on standard output. With "pem": a kid, prints that key's public half in PEM instead.
+// Verifies results with a key set, as anybody would who knows nothing of Signet, by code of others: jose for JWS,
+// @auth0/cose for COSE, @sigstore/core and Node's own crypto for DSSE. On standard input {"keys": …} and one of
+// {"jws": …}, {"cose": Base64, "kid": …}, {"dsse": …, "hash": …}; on standard output the payload in Base64. With {"pem": kid},
+// that key's public half in PEM.
 import { createPublicKey } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { text } from 'node:stream/consumers'
 import { pathToFileURL } from 'node:url'
 
 const packages = createRequire(`${process.argv[2]}/`)
-const { compactVerify, createLocalJWKSet, flattenedVerify } = await import(pathToFileURL(packages.resolve('jose')))
-const { jws, keys, pem } = JSON.parse(await text(process.stdin))
+const load = (name) => import(pathToFileURL(packages.resolve(name)))
+const { jws, cose, dsse, pem, keys, kid, hash } = JSON.parse(await text(process.stdin))
+const key = (kid) => createPublicKey({ key: keys.keys.find((key) => key.kid === kid), format: 'jwk' })
+const payload = (bytes) => process.stdout.write(Buffer.from(bytes).toString('base64'))
+
 if (pem) {
-  const jwk = keys.keys.find((key) => key.kid === pem)
-  process.stdout.write(createPublicKey({ key: jwk, format: 'jwk' }).export({ type: 'spki', format: 'pem' }))
+  process.stdout.write(key(pem).export({ type: 'spki', format: 'pem' }))
+} else if (cose) {
+  const { Sign1 } = await load('@auth0/cose')
+  const message = Sign1.decode(Buffer.from(cose, 'base64'))
+  await message.verify(key(kid))
+  payload(message.payload)
+} else if (dsse) {
+  const { default: sigstore } = await load('@sigstore/core')
+  const body = Buffer.from(dsse.payload, 'base64')
+  const encoded = sigstore.dsse.preAuthEncoding(dsse.payloadType, body)
+  const [{ keyid, sig }] = dsse.signatures
+  if (!sigstore.crypto.verify(encoded, key(keyid), Buffer.from(sig, 'base64'), hash)) throw new Error('not valid')
+  payload(body)
 } else {
+  const { compactVerify, createLocalJWKSet, flattenedVerify } = await load('jose')
   const set = createLocalJWKSet(keys)
-  const { payload } = typeof jws === 'string' ? await compactVerify(jws, set) : await flattenedVerify(jws, set)
-  process.stdout.write(Buffer.from(payload).toString('base64'))
+  const verified = typeof jws === 'string' ? await compactVerify(jws, set) : await flattenedVerify(jws, set)
+  payload(verified.payload)
 }
