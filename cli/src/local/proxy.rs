@@ -212,24 +212,4 @@ mod tests {
         let text = String::from_utf8(response.into_body().to_vec()).unwrap();
         assert!(text.starts_with("upstream at https://127.0.0.1:") && text.contains("cannot be reached"), "{text}");
     }
-
-    /// The price of the detour; `cargo test -p signet --release --lib -- --ignored --nocapture proxy`.
-    #[tokio::test(flavor = "multi_thread")]
-    #[ignore = "a measurement"]
-    async fn throughput() {
-        let bench = bench().await;
-        let start = std::time::Instant::now();
-        let mut clients = tokio::task::JoinSet::new();
-        for _ in 0..32 {
-            let port = bench.front.port();
-            clients.spawn(async move {
-                let mut client = TestClient::plain(port).await;
-                for _ in 0..500 {
-                    client.get("/x").await.unwrap();
-                }
-            });
-        }
-        clients.join_all().await;
-        println!("{:.0} requests/s", 16_000.0 / start.elapsed().as_secs_f64());
-    }
 }
