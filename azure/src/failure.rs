@@ -50,7 +50,7 @@ impl From<&Error> for Failure {
                     status: Some((*status).into()),
                     message: format!("HTTP {} {code}", u16::from(*status)),
                     code,
-                    retry_after: headers.and_then(retry_after),
+                    retry_after: headers.and_then(retry_after).map(|wait| wait.min(LONGEST_WISH)),
                     transient: is_transient(*status),
                 }
             }
@@ -64,6 +64,9 @@ impl From<&Error> for Failure {
         }
     }
 }
+
+/// No deadline here is longer, and adding it to a clock overflows nothing.
+const LONGEST_WISH: Duration = Duration::from_hours(24);
 
 /// 408, 429 and what a gateway or a restarting service says.
 fn is_transient(status: StatusCode) -> bool {

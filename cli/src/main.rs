@@ -36,10 +36,13 @@ enum Verb {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match settings::load(arguments.settings.as_deref()) {
-        Ok(settings::Loaded::Here) => {}
-        Ok(settings::Loaded::InChild(code)) => return code.into(),
-        Err(error) => return failed(&error, 2),
+    // The other verbs talk to the local stack or to cargo, to which settings for Azure would be a hindrance.
+    if matches!(arguments.verb, Verb::Send(_) | Verb::Verify(_)) {
+        match settings::load(arguments.settings.as_deref()) {
+            Ok(settings::Loaded::Here) => {}
+            Ok(settings::Loaded::InChild(code)) => return code.into(),
+            Err(error) => return failed(&error, 2),
+        }
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -1,5 +1,5 @@
 //! App settings as the tool finds them: in the environment, and in a file of the form of `local.settings.json`, whose
-//! values fill what the environment leaves open, as with Core Tools.
+//! values fill what the environment leaves open, as with Core Tools; those of a file that is named win.
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
@@ -50,11 +50,16 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Error> {
         let path = path.display();
         return Err(format!("the settings {path} are encrypted: run `func settings decrypt` beside them").into());
     }
-    let missing: Vec<_> = parsed.values.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()).collect();
-    if missing.is_empty() {
+    let is_named = file.is_some();
+    let is_in_force = |name: &str, value: &str| match std::env::var_os(name) {
+        Some(present) => !is_named || present == value,
+        None => false,
+    };
+    let added: Vec<_> = parsed.values.into_iter().filter(|(name, value)| !is_in_force(name, value)).collect();
+    if added.is_empty() {
         return Ok(Loaded::Here);
     }
-    let status = Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).envs(missing).status()?;
+    let status = Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).envs(added).status()?;
     Ok(Loaded::InChild(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2)))
 }
 

@@ -112,5 +112,5 @@ usage: handler            serve the Azure Functions host on 127.0.0.1:$FUNCTIONS
        handler --version  print version, commit and build profile
        handler --help     print this
 
-Settings come from the environment; the README lists them. Exit codes: 0 ended as asked, 64 usage,
+Settings come from the environment; docs/reference.md lists them. Exit codes: 0 ended as asked, 64 usage,
 69 something needed does not exist or cannot be reached, 78 bad configuration.";

@@ -5,6 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use azure_core::Bytes;
 use signet_azure::failure::Failure;
 use signet_core::{
+    content::Content,
     draft::{Draft, SigningKey},
     envelope::Delivery,
     format::Format,
@@ -118,6 +119,14 @@ async fn sign_item(
 ) -> Result<Vec<Published>, Stop> {
     // The semaphore is never closed; should it be, going on without a place is no worse than failing.
     let _place = app.places.acquire().await;
+    if let Content::Digest { .. } = item.content {
+        // Whether a digest fits all the formats depends on the key. None may be published if one of them cannot be.
+        trail.enter(Stage::Key);
+        let key = app.readiness.key(trail).await;
+        for format in &item.formats {
+            Draft::new(item, *format, &key, 0).map_err(Stop::Reject)?;
+        }
+    }
     let mut published = Vec::with_capacity(item.formats.len());
     for format in &item.formats {
         published.push(sign_format(app, trail, delivery, item, *format, invocation_id).await?);

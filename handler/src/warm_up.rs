@@ -86,7 +86,7 @@ pub(crate) async fn warm_up(
 }
 
 /// A key that was created a moment ago may not be found everywhere yet.
-const LOOK_UPS_UNTIL_MISSING: u32 = 4;
+const LOOK_UPS_UNTIL_MISSING: u32 = 7;
 
 async fn look_up(vault: &Vault, readiness: &Readiness) -> Result<KeyVersion, Fatal> {
     let mut missing = 0;

@@ -97,7 +97,8 @@ fn show(options: &Options, settings: &BTreeMap<String, String>, file: &Path) {
         ),
         HostChoice::Func => println!(
             "\nFor Core Tools: copy that file to local.settings.json in the checkout, have {ca} trusted by .NET \
-             (on Linux and macOS: export SSL_CERT_FILE={ca}; on Windows: certutil -user -addstore Root {ca}), \
+             (on Linux: export SSL_CERT_FILE={ca}; on macOS: add it to the keychain; on Windows: certutil -user -addstore Root {ca}), \
+             have devstoreaccount1.blob.localhost and devstoreaccount1.queue.localhost resolve to 127.0.0.1 (a line in the hosts file), \
              and type `func start` there. The file has a connection string for the host's own storage, with the key that \
              every Azurite has.\n\nCtrl-C ends the stack.\n",
             ca = settings["SSL_CERT_FILE"],
