@@ -73,7 +73,16 @@ impl AppRoot {
 
     async fn cargo_build(&self, progress: Progress<'_>) -> Result<PathBuf, AppError> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(&cargo)
+        let mut build = Command::new(&cargo);
+        // What cargo tells a program that it runs is about that program. Build scripts would see a change in it, and build
+        // again what `cargo test` has built for `cargo run`.
+        let about_us = |name: &str| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"].iter().any(|p| name.starts_with(p))
+        };
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(about_us)) {
+            build.env_remove(name);
+        }
+        let mut build = build
             .args(["build", "--release", "--locked", "--package", "handler"])
             .arg("--message-format=json-render-diagnostics")
             .current_dir(&self.directory)
