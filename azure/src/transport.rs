@@ -21,6 +21,7 @@ use azure_core::{
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as _, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{
@@ -110,10 +111,30 @@ impl Https {
                 headers.insert(name.as_str().to_owned(), value.to_owned());
             }
         }
-        let body = body.collect().await.map_err(|error| Error::new(ErrorKind::Io, error))?.to_bytes();
+        let body = whole(body).await.map_err(|error| Error::new(ErrorKind::Io, error))?;
         Ok(AsyncRawResponse::from_bytes(StatusCode::from(head.status.as_u16()), headers, body))
     }
 }
+
+/// The whole body, in memory of its own size: what comes in one piece stays that, and pieces are put together as they come.
+async fn whole(mut body: Incoming) -> hyper::Result<Bytes> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(LARGEST_ANNOUNCED);
+    let mut pieces = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame?.into_data() else { continue };
+        if pieces.is_empty() && body.is_end_stream() {
+            return Ok(piece);
+        }
+        if pieces.is_empty() {
+            pieces.reserve(announced.max(piece.len()));
+        }
+        pieces.extend_from_slice(&piece);
+    }
+    Ok(pieces.freeze())
+}
+
+/// Memory is set aside for so much and no more before it comes, whatever a service says.
+const LARGEST_ANNOUNCED: usize = 4 * 1024 * 1024;
 
 async fn to_hyper(request: &Request) -> Result<hyper::Request<Full<Bytes>>> {
     let body = match request.body().clone() {

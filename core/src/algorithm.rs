@@ -146,20 +146,60 @@ impl Hash {
     /// The digest of the concatenation of `parts`.
     #[must_use]
     pub fn digest(self, parts: &[&[u8]]) -> Vec<u8> {
-        match self {
-            Self::Sha256 => digest::<Sha256>(parts),
-            Self::Sha384 => digest::<Sha384>(parts),
-            Self::Sha512 => digest::<Sha512>(parts),
+        let mut hasher = self.hasher();
+        for part in parts {
+            hasher.update(part);
         }
+        hasher.finish()
+    }
+
+    /// A digest of what comes bit by bit.
+    #[must_use]
+    pub fn hasher(self) -> Hasher {
+        Hasher::new(self)
     }
 }
 
-fn digest<D: Digest>(parts: &[&[u8]]) -> Vec<u8> {
-    let mut hasher = D::new();
-    for part in parts {
-        hasher.update(part);
+/// A digest in the making.
+#[derive(Clone, Debug)]
+pub struct Hasher(State);
+
+#[derive(Clone, Debug)]
+enum State {
+    Sha256(Sha256),
+    Sha384(Sha384),
+    Sha512(Sha512),
+}
+
+impl Hasher {
+    /// The digest of nothing, so far.
+    #[must_use]
+    pub fn new(hash: Hash) -> Self {
+        Self(match hash {
+            Hash::Sha256 => State::Sha256(Sha256::new()),
+            Hash::Sha384 => State::Sha384(Sha384::new()),
+            Hash::Sha512 => State::Sha512(Sha512::new()),
+        })
     }
-    hasher.finalize().to_vec()
+
+    /// Takes more bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            State::Sha256(hasher) => hasher.update(bytes),
+            State::Sha384(hasher) => hasher.update(bytes),
+            State::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// The digest of all of them.
+    #[must_use]
+    pub fn finish(self) -> Vec<u8> {
+        match self.0 {
+            State::Sha256(hasher) => hasher.finalize().to_vec(),
+            State::Sha384(hasher) => hasher.finalize().to_vec(),
+            State::Sha512(hasher) => hasher.finalize().to_vec(),
+        }
+    }
 }
 
 /// SHA-256 as lower-case hexadecimal.

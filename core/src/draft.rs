@@ -1,11 +1,11 @@
-//! A result that lacks nothing but its signature, and a signature that becomes a result only once it has been verified.
+//! Results that lack nothing but their signature, and a signature that becomes a result only once it has been verified.
 
 use serde_json::Value;
 
 use crate::{
-    algorithm::Algorithm,
+    algorithm::{Algorithm, Hash, Hasher, hex},
     base64,
-    content::Content,
+    content::{ContentName, Given},
     cose, dsse,
     format::Format,
     key::{PublicKey, SignatureError},
@@ -27,67 +27,80 @@ pub struct SigningKey {
 
 /// Everything of a result but the signature.
 #[derive(Debug)]
-pub struct Draft {
+pub struct Draft<'a> {
+    /// The format of the result.
+    pub format: Format,
     digest: Vec<u8>,
-    parts: Parts,
+    parts: Parts<'a>,
 }
 
+/// What the result is made of; no payload: it is detached.
 #[derive(Debug)]
-enum Parts {
-    /// `protected.payload`, both in Base64url, and where the dot is.
+enum Parts<'a> {
+    /// The protected header, in Base64url.
     Jws {
-        signing_input: String,
-        dot: usize,
-        compact: bool,
+        protected: String,
+        payload: Option<&'a [u8]>,
     },
     /// The statement.
     Dsse {
         payload: String,
     },
     Raw,
-    /// The protected header, encoded, and the payload.
+    /// The protected header, encoded.
     Cose {
         protected: Vec<u8>,
-        payload: Vec<u8>,
+        payload: Option<&'a [u8]>,
     },
 }
 
-impl Draft {
-    /// Prepares an item's result in one format. `issued_at` is in seconds since 1970.
-    ///
-    /// # Errors
-    /// A digest in place of the content that is not the one that the format or the key's algorithm needs.
-    pub fn new(item: &WorkItem, format: Format, key: &SigningKey, issued_at: i64) -> Result<Self, Rejection> {
+/// Prepares the results of an item whose content came with it, one for each format. `issued_at` is in seconds since 1970.
+///
+/// # Errors
+/// A digest in place of the content that is not the one that a format or the key's algorithm needs.
+pub fn drafts<'a>(
+    item: &'a WorkItem,
+    given: &'a Given,
+    key: &SigningKey,
+    issued_at: i64,
+) -> Result<Vec<Draft<'a>>, Rejection> {
+    item.formats.iter().map(|format| Draft::new(item, given, *format, key, issued_at)).collect()
+}
+
+impl<'a> Draft<'a> {
+    fn new(
+        item: &WorkItem,
+        given: &'a Given,
+        format: Format,
+        key: &SigningKey,
+        issued_at: i64,
+    ) -> Result<Self, Rejection> {
         let hash = key.algorithm.hash();
-        let (digest, parts) = match (format, &item.content) {
-            (Format::Raw, content) => {
-                let digest = content.digest(hash).ok_or_else(|| {
-                    let (given, _) = content.name();
-                    unfit(item, format!("{} needs a {} digest, not {}", key.algorithm, hash.name(), given.name()))
+        let (digest, parts) = match (format, given) {
+            (Format::Raw, given) => {
+                let digest = given.digest(hash).ok_or_else(|| {
+                    let given = given.name().hash.name();
+                    unfit(item, format!("{} needs a {} digest, not {given}", key.algorithm, hash.name()))
                 })?;
                 (digest, Parts::Raw)
             }
-            (Format::Dsse, content) => {
-                let predicate = item.predicate.as_ref();
-                let payload = dsse::statement(&item.id, &content.name(), predicate, &item.content_type, issued_at);
-                let before = dsse::before_payload(dsse::STATEMENT_TYPE, payload.len());
-                (hash.digest(&[before.as_bytes(), payload.as_bytes()]), Parts::Dsse { payload })
+            (Format::Dsse, given) => statement(item, &given.name(), key, issued_at),
+            (Format::Jws | Format::JwsCompact, Given::Bytes { bytes, .. }) => {
+                let protected = base64::encode_url(jws_header(item, key, issued_at, "").as_bytes());
+                let payload = base64::encode_url(bytes);
+                let digest = hash.digest(&[protected.as_bytes(), b".", payload.as_bytes()]);
+                (digest, Parts::Jws { protected, payload: Some(bytes) })
             }
-            (Format::Jws | Format::JwsCompact, Content::Inline { bytes, .. }) => {
-                let (signing_input, dot) = jws_signing_input(&jws_header(item, key, issued_at), bytes);
-                let compact = format == Format::JwsCompact;
-                (hash.digest(&[signing_input.as_bytes()]), Parts::Jws { signing_input, dot, compact })
-            }
-            (Format::Cose, Content::Inline { bytes, .. }) => {
+            (Format::Cose, Given::Bytes { bytes, .. }) => {
                 let protected = cose::protected_header(key.algorithm, &item.content_type, &key.kid, issued_at);
                 let before = cose::before_payload(&protected, bytes.len() as u64);
-                (hash.digest(&[&before, bytes]), Parts::Cose { protected, payload: bytes.clone() })
+                (hash.digest(&[&before, bytes]), Parts::Cose { protected, payload: Some(bytes) })
             }
-            (_, Content::Digest { .. }) => {
+            (_, Given::Digest { .. }) => {
                 return Err(unfit(item, format!("`{format}` needs the content, not a digest of it")));
             }
         };
-        Ok(Self { digest, parts })
+        Ok(Self { format, digest, parts })
     }
 
     /// The digest to be signed, by the key's algorithm's hash function.
@@ -97,46 +110,122 @@ impl Draft {
     }
 
     /// The finished result, if the signature verifies. ECDSA signatures are `r || s`.
-    pub fn complete(self, signature: &[u8], key: &SigningKey) -> Result<Vec<u8>, SignatureError> {
+    pub fn complete(&self, signature: &[u8], key: &SigningKey) -> Result<Vec<u8>, SignatureError> {
         key.public.verify(key.algorithm, &self.digest, signature)?;
-        Ok(match self.parts {
+        Ok(match &self.parts {
             Parts::Raw => raw::encode(key.algorithm, signature).into_bytes(),
             Parts::Dsse { payload } => {
                 dsse::envelope(payload.as_bytes(), &key.kid, key.algorithm, signature).into_bytes()
             }
-            Parts::Cose { protected, payload } => cose::message(&protected, Some(&payload), signature),
-            Parts::Jws { mut signing_input, compact: true, .. } => {
-                signing_input.push('.');
-                base64::encode_url_onto(&mut signing_input, signature);
-                signing_input.into_bytes()
+            Parts::Cose { protected, payload } => cose::message(protected, *payload, signature),
+            Parts::Jws { protected, payload } if self.format == Format::JwsCompact => {
+                let (payload, signature) = (payload.map(base64::encode_url), base64::encode_url(signature));
+                format!("{protected}.{}.{signature}", payload.unwrap_or_default()).into_bytes()
             }
-            Parts::Jws { signing_input, dot, .. } => {
-                let (protected, payload) = (&signing_input[..dot], &signing_input[dot + 1..]);
+            Parts::Jws { protected, payload } => {
                 let signature = base64::encode_url(signature);
-                format!(r#"{{"payload":"{payload}","protected":"{protected}","signature":"{signature}"}}"#).into_bytes()
+                // RFC 7515, appendix F: without the member, not with an empty one.
+                let payload = payload.map(|payload| format!(r#""payload":"{}","#, base64::encode_url(payload)));
+                let payload = payload.unwrap_or_default();
+                format!(r#"{{{payload}"protected":"{protected}","signature":"{signature}"}}"#).into_bytes()
             }
         })
     }
 }
 
-fn unfit(item: &WorkItem, detail: String) -> Rejection {
-    Rejection { reason: Reason::InvalidWorkItem, stage: Stage::Resolve, detail, id: Some(item.id.clone()) }
+/// One pass over a source's bytes, from which the drafts of all formats come: whatever their number, and however large the
+/// source, the bytes are seen once and none is kept.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    item: &'a WorkItem,
+    key: &'a SigningKey,
+    issued_at: i64,
+    sha256: Hasher,
+    detached: Vec<Detached>,
+}
+
+/// A draft whose digest is in the making, and which needs nothing else of the content.
+#[derive(Debug)]
+struct Detached {
+    format: Format,
+    hasher: Hasher,
+    parts: Parts<'static>,
+}
+
+impl<'a> Pass<'a> {
+    /// Begins with a source of so many bytes. `issued_at` is in seconds since 1970.
+    #[must_use]
+    pub fn new(item: &'a WorkItem, key: &'a SigningKey, issued_at: i64, bytes: u64) -> Self {
+        let detached = item.formats.iter().filter_map(|format| {
+            let mut hasher = key.algorithm.hash().hasher();
+            let parts = match format {
+                Format::Jws | Format::JwsCompact => {
+                    // RFC 7797, sections 3 and 6: unencoded, or the signature would be over a third more than the source.
+                    let header = jws_header(item, key, issued_at, r#","b64":false,"crit":["b64"]"#);
+                    let protected = base64::encode_url(header.as_bytes());
+                    hasher.update(protected.as_bytes());
+                    hasher.update(b".");
+                    Parts::Jws { protected, payload: None }
+                }
+                Format::Cose => {
+                    let protected = cose::protected_header(key.algorithm, &item.content_type, &key.kid, issued_at);
+                    hasher.update(&cose::before_payload(&protected, bytes));
+                    Parts::Cose { protected, payload: None }
+                }
+                // Over the content itself, whose SHA-256 is there in any case.
+                Format::Raw if key.algorithm.hash() == Hash::Sha256 => return None,
+                Format::Raw => Parts::Raw,
+                // Over a statement that names the content by its SHA-256.
+                Format::Dsse => return None,
+            };
+            Some(Detached { format: *format, hasher, parts })
+        });
+        Self { item, key, issued_at, sha256: Hash::Sha256.hasher(), detached: detached.collect() }
+    }
+
+    /// Takes the next bytes of the source in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        for detached in &mut self.detached {
+            detached.hasher.update(bytes);
+        }
+    }
+
+    /// What names the content, and the drafts in the order of the item's formats.
+    #[must_use]
+    pub fn finish(self) -> (ContentName, Vec<Draft<'a>>) {
+        let Self { item, key, issued_at, sha256, detached } = self;
+        let sha256 = sha256.finish();
+        let name = ContentName::of_source(hex(&sha256));
+        let mut detached = detached.into_iter().peekable();
+        let drafts = item.formats.iter().map(|format| {
+            let (digest, parts) = match detached.next_if(|detached| detached.format == *format) {
+                Some(Detached { hasher, parts, .. }) => (hasher.finish(), parts),
+                None if *format == Format::Dsse => statement(item, &name, key, issued_at),
+                None => (sha256.clone(), Parts::Raw),
+            };
+            Draft { format: *format, digest, parts }
+        });
+        let drafts = drafts.collect();
+        (name, drafts)
+    }
+}
+
+/// An in-toto statement about the content, and the digest of its pre-authentication encoding.
+fn statement(item: &WorkItem, content: &ContentName, key: &SigningKey, issued_at: i64) -> (Vec<u8>, Parts<'static>) {
+    let payload = dsse::statement(&item.id(content), content, item.predicate.as_ref(), &item.content_type, issued_at);
+    let before = dsse::before_payload(dsse::STATEMENT_TYPE, payload.len());
+    (key.algorithm.hash().digest(&[before.as_bytes(), payload.as_bytes()]), Parts::Dsse { payload })
 }
 
 /// RFC 7515, section 4.1; `iat` as in `JAdES` (ETSI TS 119 182-1, section 5.1.11).
-fn jws_header(item: &WorkItem, key: &SigningKey, issued_at: i64) -> String {
+fn jws_header(item: &WorkItem, key: &SigningKey, issued_at: i64, more: &str) -> String {
     let (kid, content_type) = (Value::from(key.kid.as_str()), Value::from(item.content_type.as_str()));
-    format!(r#"{{"alg":"{}","kid":{kid},"cty":{content_type},"iat":{issued_at}}}"#, key.algorithm)
+    format!(r#"{{"alg":"{}","kid":{kid},"cty":{content_type},"iat":{issued_at}{more}}}"#, key.algorithm)
 }
 
-/// `protected.payload` (RFC 7515, section 5.1), and where the dot is.
-fn jws_signing_input(header: &str, content: &[u8]) -> (String, usize) {
-    let mut signing_input = String::with_capacity((header.len() + content.len()) / 3 * 4 + 16);
-    base64::encode_url_onto(&mut signing_input, header.as_bytes());
-    let dot = signing_input.len();
-    signing_input.push('.');
-    base64::encode_url_onto(&mut signing_input, content);
-    (signing_input, dot)
+fn unfit(item: &WorkItem, detail: String) -> Rejection {
+    Rejection { reason: Reason::InvalidWorkItem, stage: Stage::Resolve, detail, id: item.id.clone() }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     algorithm::{Algorithm, Hash},
     base64,
-    content::Predicate,
+    content::{ContentName, Predicate},
     json::{self, Members},
     jwks::JwkSet,
     raw,
@@ -25,12 +25,12 @@ const STATEMENT_V1: &str = "https://in-toto.io/Statement/v1";
 #[must_use]
 pub fn statement(
     id: &str,
-    digest: &(Hash, String),
+    content: &ContentName,
     predicate: Option<&Predicate>,
     content_type: &str,
     issued_at: i64,
 ) -> String {
-    let (name, (hash, hex)) = (Value::from(id), (digest.0.name(), &digest.1));
+    let (name, hash, hex) = (Value::from(id), content.hash.name(), &content.hex);
     let (predicate_type, predicate) = if let Some(Predicate { predicate_type, json }) = predicate {
         (predicate_type.as_str(), json.clone())
     } else {

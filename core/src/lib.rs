@@ -4,6 +4,7 @@
 //!
 //! - [`envelope`]: what the Functions host posts, down to the message's bytes
 //! - [`work_item`]: the bytes as a work item: what to sign, in which formats, under which name
+//! - [`event`]: the bytes as an event, which is a work item that nobody has written
 //! - [`draft`]: a result that still lacks its signature; only a verified one completes it
 //! - [`rejection`]: why a message can never succeed, and the record that says so
 //!
@@ -23,6 +24,7 @@ pub mod cose;
 pub mod draft;
 pub mod dsse;
 pub mod envelope;
+pub mod event;
 pub mod format;
 pub mod json;
 pub mod jwks;

@@ -22,6 +22,10 @@ pub enum Reason {
     TooLarge,
     /// A source outside the containers that the settings allow.
     SourceForbidden,
+    /// There is no such blob, or no such version of it.
+    SourceNotFound,
+    /// The source is not, or no longer, what was meant: it has another `ETag`.
+    SourceChanged,
     /// Another result stands under the same name.
     IdConflict,
     /// The host gave the message up after its last attempt.
@@ -39,6 +43,8 @@ impl Reason {
             Self::UnsupportedFormat => "unsupported-format",
             Self::TooLarge => "too-large",
             Self::SourceForbidden => "source-forbidden",
+            Self::SourceNotFound => "source-not-found",
+            Self::SourceChanged => "source-changed",
             Self::IdConflict => "id-conflict",
             Self::AttemptsExhausted => "attempts-exhausted",
         }

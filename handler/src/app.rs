@@ -1,4 +1,4 @@
-//! What is there once: settings, edges, readiness, and the number of items in flight.
+//! What is there once: settings, edges, keys, and the number of items in flight.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -7,19 +7,22 @@ use tokio::sync::Semaphore;
 
 use crate::{
     EX_CONFIG, Fatal,
+    keys::{Keys, Surroundings},
+    publication::Publication,
     results::Container,
     settings::Settings,
+    source::Sources,
     vault::Vault,
-    warm_up::{self, Readiness},
 };
 
 /// Shared by all invocations.
 pub(crate) struct App {
     pub(crate) settings: Settings,
-    pub(crate) vault: Vault,
+    pub(crate) keys: Keys,
     pub(crate) results: Container,
     pub(crate) rejected: Container,
-    pub(crate) readiness: Readiness,
+    pub(crate) sources: Sources,
+    publication: Publication,
     /// One permit for each item that may be in flight.
     pub(crate) places: Semaphore,
 }
@@ -30,15 +33,19 @@ impl App {
         let transport = transport(&settings.roots);
         let identity = Identity::new(settings.source.clone(), settings.client_id.clone(), transport.clone());
         let bad = |error: azure_core::Error| Fatal { exit: EX_CONFIG, cause: error.to_string() };
-        let vault = Vault::new(settings.key.clone(), &identity, &transport).map_err(bad)?;
+        let vaults = settings.keys.iter().map(|key| Vault::new(key.clone(), &identity, &transport));
+        let keys = Keys::new(vaults.collect::<azure_core::Result<_>>().map_err(bad)?);
         let results = Container::new(settings.results.clone(), &identity, &transport).map_err(bad)?;
         let rejected = results.beside(settings.rejected.clone(), &transport).map_err(bad)?;
+        let sources = Sources::new(&settings.sources, results.credential(), &transport).map_err(bad)?;
         let places = Semaphore::new(settings.concurrency);
-        Ok(Arc::new(Self { settings, vault, results, rejected, readiness: Readiness::new(), places }))
+        let publication = Publication::default();
+        Ok(Arc::new(Self { settings, keys, results, rejected, sources, publication, places }))
     }
 
-    /// Gets ready, then waits for ever.
-    pub(crate) async fn warm_up(&self) -> Result<Infallible, Fatal> {
-        warm_up::warm_up(&self.settings, &self.vault, &self.results, &self.readiness).await
+    /// Gets ready, then follows the keys for ever.
+    pub(crate) async fn keep_keys(&self) -> Result<Infallible, Fatal> {
+        let Self { settings, results, publication, .. } = self;
+        self.keys.keep(&Surroundings { settings, results, publication }).await
     }
 }

@@ -159,6 +159,10 @@ fn conclude(about: &About, fate: Fate) -> Response {
             tracing::warn!(function, invocation_id, message_id, dequeue_count, reason, stage, record, ms, "rejected");
             answer(StatusCode::OK, &json!({ "Logs": [format!("rejected, {reason}: {record}")] }))
         }
+        Fate::Ignored { id } => {
+            tracing::info!(function, invocation_id, message_id, dequeue_count, id, ms, "ignored: our own record");
+            answer(StatusCode::OK, &json!({ "Logs": ["ignored: an event about a rejection record of our own"] }))
+        }
         Fate::HandedBack(setback) => {
             let Setback { stage, code, message: why } = &setback;
             let stage = stage.name();

@@ -1,19 +1,23 @@
 //! The Azure Functions custom handler: queue in, signature out.
 //!
 //! Where to look: [`settings`] is what operators may say, [`host`] the protocol of the Functions host, [`pipeline`] the way
-//! of one item from message to fate. The edges have a file each: [`vault`], [`results`], [`rejections`]; [`warm_up`] gets
-//! the key ready and [`retry`] is the patience that all of them share.
+//! of one item from message to fate. The edges have a file each: [`vault`], [`source`], [`results`], [`rejections`];
+//! [`provenance`] is what a result says of how it came about, [`keys`] follows the keys through their rotations, [`publication`] has them published before they are used, and
+//! [`retry`] is the patience that all of them share.
 
 mod app;
 mod host;
+mod keys;
 mod log;
 mod pipeline;
+mod provenance;
+mod publication;
 mod rejections;
 mod results;
 mod retry;
 mod settings;
+mod source;
 mod vault;
-mod warm_up;
 
 use std::{convert::Infallible, fmt, process::ExitCode};
 
@@ -62,7 +66,7 @@ async fn serve(settings: Settings) -> Result<(), Fatal> {
     tracing::info!(port = settings.port, version = env!("CARGO_PKG_VERSION"), "listening");
     let app = App::new(settings)?;
     let Err(fatal): Result<Infallible, Fatal> = tokio::select! {
-        fatal = app.warm_up() => fatal,
+        fatal = app.keep_keys() => fatal,
         () = host::serve(listener, app.clone()) => return Ok(()),
         () = host_gone => {
             tracing::info!("the Functions host is gone");

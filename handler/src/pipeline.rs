@@ -1,12 +1,13 @@
-//! One item, from message to fate: parse, look, sign, verify, publish; or reject; or hand back.
+//! One item, from message to fate: parse, look, read, sign, verify, publish; or reject; or hand back.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use azure_core::Bytes;
 use signet_azure::failure::Failure;
 use signet_core::{
-    content::Content,
-    draft::{Draft, SigningKey},
+    algorithm::Hash,
+    content::{Content, ContentName, Given, Source},
+    draft::{self, Draft, Pass, SigningKey},
     envelope::Delivery,
     format::Format,
     rejection::{Reason, Rejection, Stage},
@@ -16,9 +17,12 @@ use time::OffsetDateTime;
 
 use crate::{
     app::App,
+    keys::{Attempts, Choice},
+    provenance::{self, Metadata, Origin},
     rejections,
-    results::{self, Created, NewBlob, Standing},
+    results::{Created, NewBlob},
     retry::Trail,
+    source::{Blob, Fault},
 };
 
 /// What becomes of a message.
@@ -30,6 +34,8 @@ pub(crate) enum Fate {
     Rejected { rejection: Rejection, record: String },
     /// It may succeed later: the host keeps it.
     HandedBack(Setback),
+    /// It is an event about a record of our own. To reject it would make another record, and another event.
+    Ignored { id: String },
 }
 
 /// A result that stands, and whether it did before.
@@ -58,9 +64,9 @@ enum Stop {
 pub(crate) async fn sign(app: Arc<App>, delivery: Delivery, invocation_id: String, trail: Trail) -> Fate {
     within_deadline(&trail, async {
         let outcome = match WorkItem::parse(&delivery.message, app.settings.format) {
-            Ok(item) => sign_item(&app, &trail, &delivery, &item, &invocation_id)
-                .await
-                .map(|results| Fate::Done { id: item.id, results }),
+            Ok(item) => {
+                Job { app: &app, trail: &trail, delivery: &delivery, item, invocation_id: &invocation_id }.run().await
+            }
             Err(rejection) => Err(Stop::Reject(rejection)),
         };
         match outcome {
@@ -80,12 +86,13 @@ pub(crate) async fn rescue(app: Arc<App>, delivery: Delivery, invocation_id: Str
         let mut id = None;
         match WorkItem::parse(&delivery.message, app.settings.format) {
             Ok(item) => {
-                match all_standing(&app, &trail, &item).await {
-                    Ok(Some(results)) => return Fate::Done { id: item.id, results },
+                let job = Job { app: &app, trail: &trail, delivery: &delivery, item, invocation_id: &invocation_id };
+                match job.all_standing().await {
+                    Ok(Some(done)) => return done,
                     Ok(None) => {}
                     Err(failure) => return Fate::HandedBack(setback(Stage::Poison, failure)),
                 }
-                id = Some(item.id);
+                id = job.early_id();
             }
             Err(rejection) => {
                 detail = format!("{detail}; it is also {}: {}", rejection.reason, rejection.detail);
@@ -110,102 +117,237 @@ async fn within_deadline(trail: &Trail, work: impl Future<Output = Fate>) -> Fat
     }
 }
 
-async fn sign_item(
-    app: &App,
-    trail: &Trail,
-    delivery: &Delivery,
-    item: &WorkItem,
-    invocation_id: &str,
-) -> Result<Vec<Published>, Stop> {
-    // The semaphore is never closed; should it be, going on without a place is no worse than failing.
-    let _place = app.places.acquire().await;
-    if let Content::Digest { .. } = item.content {
-        // Whether a digest fits all the formats depends on the key. None may be published if one of them cannot be.
-        trail.enter(Stage::Key);
-        let key = app.readiness.key(trail).await;
-        for format in &item.formats {
-            Draft::new(item, *format, &key, 0).map_err(Stop::Reject)?;
-        }
-    }
-    let mut published = Vec::with_capacity(item.formats.len());
-    for format in &item.formats {
-        published.push(sign_format(app, trail, delivery, item, *format, invocation_id).await?);
-    }
-    Ok(published)
+/// One delivery of one item.
+struct Job<'a> {
+    app: &'a App,
+    trail: &'a Trail,
+    delivery: &'a Delivery,
+    item: WorkItem,
+    invocation_id: &'a str,
 }
 
-async fn sign_format(
-    app: &App,
-    trail: &Trail,
-    delivery: &Delivery,
-    item: &WorkItem,
-    format: Format,
-    invocation_id: &str,
-) -> Result<Published, Stop> {
-    let name = item.blob_name(format);
-    let request = item.request_digest(format);
-    if delivery.dequeue_count > 1 {
-        // It may have been done: only the answer to the host was lost. Looking is cheaper than signing in vain.
-        trail.enter(Stage::Resolve);
-        let standing = app.results.standing(trail, &name, &request).await;
-        match standing.map_err(|failure| hand_back(Stage::Resolve, failure))? {
-            Standing::Nothing => {}
-            Standing::Same => return Ok(Published { name, adopted: true }),
-            Standing::Other => return Err(conflict(&item.id, &name)),
-        }
-    }
-
-    trail.enter(Stage::Key);
-    let key = app.readiness.key(trail).await;
-    let now = OffsetDateTime::now_utc().unix_timestamp();
-    let draft = Draft::new(item, format, &key, now).map_err(Stop::Reject)?;
-
-    trail.enter(Stage::Sign);
-    let signature = app.vault.sign(trail, &key, draft.digest()).await;
-    let signature = signature.map_err(|failure| hand_back(Stage::Sign, failure))?;
-    if signature.kid != key.kid {
-        return Err(vaults_fault(&key, &format!("it signed with {}", signature.kid)));
-    }
-    let content = draft.complete(&signature.bytes, &key).map_err(|error| vaults_fault(&key, &error.to_string()))?;
-
-    trail.enter(Stage::Publish);
-    let metadata = metadata(item, &request, &key, invocation_id);
-    let blob = NewBlob { name, content_type: format.content_type(), metadata, content: Bytes::from(content) };
-    let created = app.results.create(trail, &blob).await.map_err(|failure| hand_back(Stage::Publish, failure))?;
-    match created {
-        Created::Now => Ok(Published { name: blob.name, adopted: false }),
-        Created::Before(metadata) if results::is_of(&metadata, &request) => {
-            Ok(Published { name: blob.name, adopted: true })
-        }
-        Created::Before(_) => Err(conflict(&item.id, &blob.name)),
-    }
+/// Where an item's content comes from.
+enum Input<'a> {
+    Given(&'a Given),
+    Blob(Blob),
 }
 
-fn metadata(item: &WorkItem, request: &str, key: &SigningKey, invocation_id: &str) -> HashMap<String, String> {
-    let sha256 = item.content.sha256();
-    let entries = [
-        ("signet_request", request),
-        ("signet_kid", &key.kid),
-        ("signet_alg", key.algorithm.name()),
-        ("signet_version", env!("CARGO_PKG_VERSION")),
-        ("signet_invocation", invocation_id),
-    ];
-    // Not known where the sender gave another digest in place of the content.
-    let sha256 = sha256.as_deref().map(|sha256| ("signet_sha256", sha256));
-    entries.into_iter().chain(sha256).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+/// What is known once the content is.
+struct Drafted<'a> {
+    content: ContentName,
+    /// The state of the source that was read.
+    source_etag: Option<String>,
+    /// One for each format of the item, in their order.
+    drafts: Vec<Draft<'a>>,
 }
 
-/// The results of an item if all of them stand.
-async fn all_standing(app: &App, trail: &Trail, item: &WorkItem) -> Result<Option<Vec<Published>>, Failure> {
-    let mut published = Vec::new();
-    for format in &item.formats {
-        let name = item.blob_name(*format);
-        if app.results.standing(trail, &name, &item.request_digest(*format)).await? != Standing::Same {
-            return Ok(None);
+impl Job<'_> {
+    async fn run(&self) -> Result<Fate, Stop> {
+        let (app, item) = (self.app, &self.item);
+        // The semaphore is never closed; should it be, going on without a place is no worse than failing.
+        let _place = app.places.acquire().await;
+        let mut input = match &item.content {
+            Content::Given(given) => Input::Given(given),
+            Content::Source(source) if item.is_event && source.name_in(&app.settings.rejected).is_some() => {
+                return Ok(Fate::Ignored { id: self.early_id().unwrap_or_default() });
+            }
+            Content::Source(source) => Input::Blob(self.allowed(source)?),
+        };
+
+        // A message that comes again may have been done: only the answer to the host was lost. And of several results, none
+        // is to be made if another request has one of them already. Looking is cheaper than signing in vain.
+        let mut is_worth_a_look = self.delivery.dequeue_count > 1 || item.formats.len() > 1;
+        let mut standing: Vec<Option<Metadata>> = item.formats.iter().map(|_| None).collect();
+        if is_worth_a_look && let Some(id) = self.early_id() {
+            is_worth_a_look = false;
+            standing = self.look(&id).await?;
+            if let Some(done) = self.done(&id, &standing) {
+                return Ok(done);
+            }
+            if let Input::Blob(blob) = &mut input {
+                // Where some of our results stand, the others must be of the same state of the source.
+                blob.pin(self.own(&standing).find_map(provenance::source_etag));
+            }
         }
-        published.push(Published { name, adopted: true });
+
+        self.trail.enter(Stage::Key);
+        let chosen = app.keys.choose(self.trail, self.wanted_hash()).await;
+        let mut choice = chosen.map_err(|failure| hand_back(Stage::Key, failure))?;
+        let mut attempts = Attempts::default();
+        let mut published: Vec<Published> = Vec::with_capacity(item.formats.len());
+        'draft: loop {
+            let key = Arc::clone(&choice.key);
+            let Drafted { content, source_etag, drafts } = self.draft(&input, &key).await?;
+            let origin = self.origin(&content, source_etag.as_deref());
+            let id = item.id(&content);
+            if is_worth_a_look {
+                is_worth_a_look = false;
+                standing = self.look(&id).await?;
+            }
+            for (format, standing) in item.formats.iter().zip(&standing) {
+                if standing.as_ref().is_some_and(|standing| !origin.is_of(standing, *format)) {
+                    return Err(conflict(&id, &name(&id, *format)));
+                }
+            }
+            for (draft, standing) in drafts.iter().zip(&standing).skip(published.len()) {
+                if standing.is_some() {
+                    published.push(Published { name: name(&id, draft.format), adopted: true });
+                    continue;
+                }
+                // What is signed names the key: another one needs another draft.
+                let signed = self.sign(draft, &key, &mut choice, &mut attempts).await?;
+                let Some(result) = signed else { continue 'draft };
+                published.push(self.publish(&id, draft.format, result, origin.metadata(draft.format, &key)).await?);
+            }
+            return Ok(Fate::Done { id, results: published });
+        }
     }
-    Ok(Some(published))
+
+    /// The blob of a source that may be read.
+    fn allowed(&self, source: &Source) -> Result<Blob, Stop> {
+        if self.item.is_event && source.name_in(&self.app.settings.results).is_some() {
+            let detail = "the event is about a result of our own, and signing that would never end; have the event \
+                          subscription leave out the results container";
+            return Err(self.refused(Reason::SourceForbidden, detail));
+        }
+        let detail = "the source is in none of the containers that the setting SIGNET_SOURCES names";
+        self.app.sources.find(source).ok_or_else(|| self.refused(Reason::SourceForbidden, detail))
+    }
+
+    /// The hash function that a digest in place of the content ties the item to.
+    fn wanted_hash(&self) -> Option<Hash> {
+        match &self.item.content {
+            Content::Given(Given::Digest { hash, .. }) if self.item.formats.contains(&Format::Raw) => Some(*hash),
+            _ => None,
+        }
+    }
+
+    /// The id, if it does not depend on a source's content.
+    fn early_id(&self) -> Option<String> {
+        self.item.id.clone().or_else(|| self.item.content_name().map(|content| self.item.id(&content)))
+    }
+
+    /// What stands under the names of the item's results.
+    async fn look(&self, id: &str) -> Result<Vec<Option<Metadata>>, Stop> {
+        self.trail.enter(Stage::Resolve);
+        self.standing(id).await.map_err(|failure| hand_back(Stage::Resolve, failure))
+    }
+
+    async fn standing(&self, id: &str) -> Result<Vec<Option<Metadata>>, Failure> {
+        let mut standing = Vec::with_capacity(self.item.formats.len());
+        for format in &self.item.formats {
+            standing.push(self.app.results.metadata(self.trail, &name(id, *format)).await?);
+        }
+        Ok(standing)
+    }
+
+    fn origin<'a>(&'a self, content: &'a ContentName, source_etag: Option<&'a str>) -> Origin<'a> {
+        let (item, message_id) = (&self.item, self.delivery.message_id.as_deref());
+        Origin { item, content, source_etag, message_id, invocation_id: self.invocation_id }
+    }
+
+    /// Whether a result that stands is certainly this item's.
+    fn is_ours(&self, standing: &Metadata, format: Format) -> bool {
+        match &self.item.content {
+            Content::Given(given) => self.origin(&given.name(), None).is_of(standing, format),
+            Content::Source(source) => {
+                let message_id = self.delivery.message_id.as_deref();
+                provenance::is_of_source(standing, &self.item, source, format, message_id)
+            }
+        }
+    }
+
+    /// Those results that stand and are this item's.
+    fn own<'m>(&self, standing: &'m [Option<Metadata>]) -> impl Iterator<Item = &'m Metadata> {
+        let named = self.item.formats.iter().zip(standing);
+        named.filter_map(|(format, standing)| standing.as_ref().filter(|standing| self.is_ours(standing, *format)))
+    }
+
+    /// The item's fate if all its results stand.
+    fn done(&self, id: &str, standing: &[Option<Metadata>]) -> Option<Fate> {
+        let adopted = |format: &Format| Published { name: name(id, *format), adopted: true };
+        let all_stand = self.own(standing).count() == standing.len();
+        all_stand.then(|| Fate::Done { id: id.to_owned(), results: self.item.formats.iter().map(adopted).collect() })
+    }
+
+    /// The item's fate if all its results stand, as far as that can be told without reading a source.
+    async fn all_standing(&self) -> Result<Option<Fate>, Failure> {
+        let Some(id) = self.early_id() else { return Ok(None) };
+        Ok(self.done(&id, &self.standing(&id).await?))
+    }
+
+    /// Everything of the results but the signatures.
+    async fn draft<'a>(&'a self, input: &Input<'a>, key: &'a SigningKey) -> Result<Drafted<'a>, Stop> {
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let blob = match input {
+            Input::Given(given) => {
+                let drafts = draft::drafts(&self.item, given, key, now).map_err(Stop::Reject)?;
+                return Ok(Drafted { content: given.name(), source_etag: None, drafts });
+            }
+            Input::Blob(blob) => blob,
+        };
+        self.trail.enter(Stage::Resolve);
+        let begin = |bytes| Pass::new(&self.item, key, now, bytes);
+        match self.app.sources.read(self.trail, blob, begin, Pass::update).await {
+            Ok((pass, etag)) => {
+                let (content, drafts) = pass.finish();
+                Ok(Drafted { content, source_etag: Some(etag), drafts })
+            }
+            Err(Fault::Never(reason, detail)) => Err(self.refused(reason, detail)),
+            Err(Fault::Later(failure)) => Err(hand_back(Stage::Resolve, failure)),
+        }
+    }
+
+    /// The finished result; `None` where another key has been chosen, since this one cannot sign any more.
+    async fn sign(
+        &self,
+        draft: &Draft<'_>,
+        key: &SigningKey,
+        choice: &mut Choice,
+        attempts: &mut Attempts,
+    ) -> Result<Option<Vec<u8>>, Stop> {
+        self.trail.enter(Stage::Sign);
+        let keys = &self.app.keys;
+        loop {
+            let failure = match keys.sign(choice, draft.digest()).await {
+                Ok(signature) if signature.kid != key.kid => {
+                    return Err(vaults_fault(key, &format!("it signed with {}", signature.kid)));
+                }
+                Ok(signature) => {
+                    let completed = draft.complete(&signature.bytes, key);
+                    return completed.map(Some).map_err(|error| vaults_fault(key, &error.to_string()));
+                }
+                Err(error) => Failure::from(&error),
+            };
+            let next = keys.after(self.trail, choice, failure, attempts, self.wanted_hash()).await;
+            *choice = next.map_err(|failure| hand_back(Stage::Sign, failure))?;
+            if choice.key.kid != key.kid {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn publish(&self, id: &str, format: Format, result: Vec<u8>, metadata: Metadata) -> Result<Published, Stop> {
+        self.trail.enter(Stage::Publish);
+        let blob = NewBlob {
+            name: name(id, format),
+            content_type: format.content_type(),
+            metadata,
+            content: Bytes::from(result),
+        };
+        let created = self.app.results.create(self.trail, &blob).await;
+        match created.map_err(|failure| hand_back(Stage::Publish, failure))? {
+            Created::Now => Ok(Published { name: blob.name, adopted: false }),
+            Created::Before(standing) if provenance::is_same_request(&standing, &blob.metadata) => {
+                Ok(Published { name: blob.name, adopted: true })
+            }
+            Created::Before(_) => Err(conflict(id, &blob.name)),
+        }
+    }
+
+    fn refused(&self, reason: Reason, detail: impl Into<String>) -> Stop {
+        Stop::Reject(Rejection { reason, stage: Stage::Resolve, detail: detail.into(), id: self.early_id() })
+    }
 }
 
 /// Only once the record stands may the host forget the message.
@@ -216,6 +358,11 @@ async fn reject(app: &App, trail: &Trail, delivery: &Delivery, rejection: Reject
         Ok(record) => Fate::Rejected { rejection, record },
         Err(failure) => Fate::HandedBack(setback(Stage::Reject, failure)),
     }
+}
+
+/// The name of a result.
+fn name(id: &str, format: Format) -> String {
+    format!("{id}{}", format.suffix())
 }
 
 fn conflict(id: &str, name: &str) -> Stop {

@@ -21,9 +21,6 @@ use url::Url;
 
 use crate::retry::{Trail, until_deadline};
 
-/// Metadata of a result that says what was asked for; equal requests share a result.
-const REQUEST: &str = "signet_request";
-
 /// A container in which blobs are only ever created.
 pub(crate) struct Container {
     client: BlobContainerClient,
@@ -48,16 +45,6 @@ pub(crate) enum Created {
     Before(HashMap<String, String>),
 }
 
-/// What stands under a result's name.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    Nothing,
-    /// The result of the same request.
-    Same,
-    /// The result of another request.
-    Other,
-}
-
 impl Container {
     pub(crate) fn new(url: Url, identity: &Identity, transport: &Transport) -> Result<Self> {
         Self::with_credential(url, identity.credential(), transport)
@@ -77,7 +64,8 @@ impl Container {
         Ok(Self { client, credential })
     }
 
-    pub(crate) fn credential(&self) -> &Credential {
+    /// What storage is reached with, to be shared by all of its clients.
+    pub(crate) fn credential(&self) -> &Arc<Credential> {
         &self.credential
     }
 
@@ -120,20 +108,6 @@ impl Container {
         }
     }
 
-    /// What stands under a result's name, as compared with a request.
-    pub(crate) async fn standing(
-        &self,
-        trail: &Trail,
-        name: &str,
-        request: &str,
-    ) -> std::result::Result<Standing, Failure> {
-        Ok(match self.metadata(trail, name).await? {
-            None => Standing::Nothing,
-            Some(metadata) if is_of(&metadata, request) => Standing::Same,
-            Some(_) => Standing::Other,
-        })
-    }
-
     /// The published key set and its version; an empty one where nothing is published yet.
     pub(crate) async fn key_set(&self) -> Result<(JwkSet, Option<Etag>)> {
         let client = self.client.blob_client(jwks::BLOB_NAME);
@@ -155,9 +129,9 @@ impl Container {
         Ok((keys, etag))
     }
 
-    /// Publishes the key set in place of the version that it was made from; an error with status 409 or 412 where somebody
-    /// else was quicker.
-    pub(crate) async fn publish_key_set(&self, keys: &JwkSet, replaces: Option<Etag>) -> Result<()> {
+    /// Publishes the key set in place of the version that it was made from, and returns its own; an error with status 409 or
+    /// 412 where somebody else was quicker.
+    pub(crate) async fn publish_key_set(&self, keys: &JwkSet, replaces: Option<Etag>) -> Result<Option<Etag>> {
         let options = BlobClientUploadOptions {
             blob_content_type: Some(jwks::CONTENT_TYPE.to_owned()),
             if_match: replaces.clone(),
@@ -165,12 +139,7 @@ impl Container {
             ..BlobClientUploadOptions::default()
         };
         let content = RequestContent::from(keys.to_string().into_bytes());
-        self.client.blob_client(jwks::BLOB_NAME).upload(content, Some(options)).await?;
-        Ok(())
+        let uploaded = self.client.blob_client(jwks::BLOB_NAME).upload(content, Some(options)).await?;
+        Ok(uploaded.etag)
     }
-}
-
-/// Whether a result was made for this request.
-pub(crate) fn is_of(metadata: &HashMap<String, String>, request: &str) -> bool {
-    metadata.get(REQUEST).is_some_and(|found| found == request)
 }

@@ -83,6 +83,16 @@ where
     }
 }
 
+/// Waits behind the open port, after so many failures in a row: as long as the service asks, within reason.
+pub(crate) async fn pause(what: &str, failures: u32, failure: &Failure) {
+    let wait = backoff(failures).max(failure.retry_after.unwrap_or_default().min(LONGEST_PAUSE));
+    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    tracing::warn!(what, failures, wait_ms, error = failure.message, "not ready yet");
+    tokio::time::sleep(wait).await;
+}
+
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
 /// 200 ms doubled by each failure up to 10 s, less a random half, so that items that failed together do not return
 /// together.
 pub(crate) fn backoff(failures: u32) -> Duration {

@@ -12,10 +12,12 @@ const PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
 const KEY: &str = "SIGNET_KEY";
 const RESULTS: &str = "SIGNET_RESULTS";
 const REJECTED: &str = "SIGNET_REJECTED";
+const SOURCES: &str = "SIGNET_SOURCES";
 const ALGORITHM: &str = "SIGNET_ALGORITHM";
 const FORMAT: &str = "SIGNET_FORMAT";
 const DEADLINE: &str = "SIGNET_DEADLINE";
 const CONCURRENCY: &str = "SIGNET_CONCURRENCY";
+const KEY_REFRESH: &str = "SIGNET_KEY_REFRESH";
 const QUEUE: &str = "SIGNET_QUEUE";
 const QUEUE_SERVICE: &str = "WorkQueue__queueServiceUri";
 const CLIENT_ID: &str = "AZURE_CLIENT_ID";
@@ -27,21 +29,28 @@ const DEFAULT_DEADLINE: u64 = 60;
 /// Below the `functionTimeout` in host.json (five minutes), at which the host would end every item in flight.
 const LONGEST_DEADLINE: u64 = 240;
 const DEFAULT_CONCURRENCY: usize = 64;
+const DEFAULT_KEY_REFRESH: u64 = 300;
+const LONGEST_KEY_REFRESH: u64 = 24 * 60 * 60;
 
 /// Everything that the handler is told from outside.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) port: u16,
-    pub(crate) key: KeyIdentifier,
+    /// At least one, each in a vault of its own.
+    pub(crate) keys: Vec<KeyIdentifier>,
     /// Container URL.
     pub(crate) results: Url,
     /// Container URL.
     pub(crate) rejected: Url,
+    /// URLs of the containers that a source may be in.
+    pub(crate) sources: Vec<Url>,
     pub(crate) algorithm: Option<Algorithm>,
     pub(crate) format: Format,
     /// How long an item may take, waiting included.
     pub(crate) deadline: Duration,
     pub(crate) concurrency: usize,
+    /// How long a new version of a key may go unnoticed.
+    pub(crate) key_refresh: Duration,
     /// Name of the work queue, for rejection records.
     pub(crate) queue: String,
     pub(crate) source: Source,
@@ -72,7 +81,8 @@ impl Settings {
         let port = mistakes.required(PORT, given(PORT), "the Functions host sets it", |port| {
             port.parse().ok().filter(|port| *port != 0).ok_or_else(|| "is no port".to_owned())
         });
-        let key = mistakes.required(KEY, given(KEY), "such as https://myvault.vault.azure.net/keys/mykey", str::parse);
+        let keys =
+            mistakes.required(KEY, given(KEY), "such as https://myvault.vault.azure.net/keys/mykey", key_identifiers);
         let results = mistakes.required(
             RESULTS,
             given(RESULTS),
@@ -88,6 +98,8 @@ impl Settings {
         {
             mistakes.0.push(format!("{REJECTED} must be another container than {RESULTS}"));
         }
+        let sources =
+            given(SOURCES).map_or_else(|| Some(Vec::new()), |list| mistakes.take(SOURCES, container_urls(&list)));
         let algorithm = given(ALGORITHM).map(|name| {
             mistakes
                 .take(ALGORITHM, name.parse::<Algorithm>().map_err(|known| format!("is no algorithm here; {known}")))
@@ -106,6 +118,11 @@ impl Settings {
             let parsed = count.parse::<NonZeroUsize>().ok().map(NonZeroUsize::get).filter(|count| *count <= 10_000);
             mistakes.take(CONCURRENCY, parsed.ok_or_else(|| "must be a whole number from 1 to 10000".to_owned()))
         });
+        let key_refresh = given(KEY_REFRESH).map_or(Some(DEFAULT_KEY_REFRESH), |seconds| {
+            let allowed = format!("must be a whole number of seconds from 1 to {LONGEST_KEY_REFRESH}");
+            let parsed = seconds.parse().ok().filter(|seconds| (1..=LONGEST_KEY_REFRESH).contains(seconds));
+            mistakes.take(KEY_REFRESH, parsed.ok_or(allowed))
+        });
         let queue = mistakes.required(QUEUE, given(QUEUE), "the name of the work queue", queue_name);
         mistakes.required(
             QUEUE_SERVICE,
@@ -120,14 +137,16 @@ impl Settings {
         );
         let log = given(LOG).map_or(Some(Filter::default()), |filter| mistakes.take(LOG, filter.parse()));
 
-        match (port, key, results, rejected, format, deadline, concurrency, queue, source, roots, log) {
+        let times = deadline.zip(key_refresh);
+        match (port, keys, results, rejected, sources, format, times, concurrency, queue, source, roots, log) {
             (
                 Some(port),
-                Some(key),
+                Some(keys),
                 Some(results),
                 Some(rejected),
+                Some(sources),
                 Some(format),
-                Some(deadline),
+                Some((deadline, key_refresh)),
                 Some(concurrency),
                 Some(queue),
                 Some(source),
@@ -135,13 +154,15 @@ impl Settings {
                 Some(log),
             ) if mistakes.0.is_empty() => Ok(Self {
                 port,
-                key,
+                keys,
                 results,
                 rejected,
+                sources,
                 algorithm: algorithm.flatten(),
                 format,
                 deadline: Duration::from_secs(deadline),
                 concurrency,
+                key_refresh: Duration::from_secs(key_refresh),
                 queue,
                 source,
                 client_id: given(CLIENT_ID),
@@ -175,14 +196,24 @@ impl Mistakes {
     }
 }
 
+/// Key identifiers with commas between them, each in a vault of its own: two keys of one vault would share its limits.
+fn key_identifiers(text: &str) -> Result<Vec<KeyIdentifier>, String> {
+    let mut keys: Vec<KeyIdentifier> = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let key: KeyIdentifier = part.parse()?;
+        if keys.iter().any(|known| known.vault == key.vault) {
+            return Err(format!("names two keys in {}; several must be in different vaults", key.vault));
+        }
+        keys.push(key);
+    }
+    Ok(keys)
+}
+
 impl FromStr for KeyIdentifier {
     type Err = String;
 
     /// Names and versions are letters, digits and hyphens: they go into paths unescaped.
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.contains(',') {
-            return Err("names several keys; this version signs with one".to_owned());
-        }
         let url = https_url(text)?;
         let shape =
             || "must have the form https://{vault}/keys/{name} or https://{vault}/keys/{name}/{version}".to_owned();
@@ -224,6 +255,12 @@ fn container_url(text: &str) -> Result<Url, String> {
     }
     url.set_path(&path);
     Ok(url)
+}
+
+/// Container URLs with commas between them.
+fn container_urls(list: &str) -> Result<Vec<Url>, String> {
+    let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| container_url(part).map_err(|mistake| format!("{mistake}, each of them"))).collect()
 }
 
 /// Queue names as the service has them: 3 to 63 lower-case letters, digits and single hyphens. The poison queue's name
@@ -274,8 +311,9 @@ mod tests {
         assert_eq!(settings.rejected.as_str(), "https://a.blob.core.windows.net/rejected");
         assert_eq!((settings.deadline, settings.concurrency), (Duration::from_mins(1), 64));
         assert_eq!((settings.format, settings.algorithm), (Format::Jws, None));
-        assert_eq!(settings.key.vault.as_str(), "https://v.vault.azure.net/");
-        assert_eq!((settings.key.name.as_str(), settings.key.version), ("k", None));
+        let [key] = &settings.keys[..] else { panic!("one key") };
+        assert_eq!((key.vault.as_str(), key.name.as_str(), &key.version), ("https://v.vault.azure.net/", "k", &None));
+        assert_eq!((settings.key_refresh, settings.sources), (Duration::from_mins(5), vec![]));
     }
 
     #[test]
@@ -300,7 +338,12 @@ mod tests {
             (KEY, "https://v.vault.azure.net/keys/k?x=1"),
             (KEY, "https://u:p@v.vault.azure.net/keys/k"),
             (KEY, "https://v.vault.azure.net/keys/"),
-            (KEY, "https://v.vault.azure.net/keys/k,https://w.vault.azure.net/keys/k"),
+            (KEY, "https://v.vault.azure.net/keys/k,https://v.vault.azure.net:443/keys/l"),
+            (KEY, "https://v.vault.azure.net/keys/k,"),
+            (SOURCES, "https://a.blob.core.windows.net/in,https://a.blob.core.windows.net/"),
+            (SOURCES, "https://a.blob.core.windows.net/in?sig=secret"),
+            (KEY_REFRESH, "0"),
+            (KEY_REFRESH, "86401"),
             (RESULTS, "https://a.blob.core.windows.net/"),
             (RESULTS, "https://a.blob.core.windows.net/signed?sig=secret"),
             (REJECTED, "https://a.blob.core.windows.net/signed"),
@@ -327,9 +370,21 @@ mod tests {
     #[test]
     fn a_version_pins_the_key() {
         let settings = read(&[(KEY, "https://v.vault.localhost:8443/keys/k-1/0123456789abcdef0123456789abcdef")]);
-        let key = settings.expect("good settings").key;
+        let key = settings.expect("good settings").keys.remove(0);
         assert_eq!(key.version.as_deref(), Some("0123456789abcdef0123456789abcdef"));
         assert_eq!(key.vault.as_str(), "https://v.vault.localhost:8443/");
+    }
+
+    #[test]
+    fn lists_have_commas() {
+        let keys = "https://v.vault.azure.net/keys/k , https://w.vault.azure.net/keys/k/0";
+        let sources = "https://a.blob.core.windows.net/in/, https://b.blob.core.windows.net/out,";
+        let settings = read(&[(KEY, keys), (SOURCES, sources), (KEY_REFRESH, "7")]).expect("good settings");
+        let names: Vec<&str> = settings.keys.iter().filter_map(|key| key.vault.host_str()).collect();
+        assert_eq!(names, ["v.vault.azure.net", "w.vault.azure.net"]);
+        let sources: Vec<&str> = settings.sources.iter().map(Url::as_str).collect();
+        assert_eq!(sources, ["https://a.blob.core.windows.net/in", "https://b.blob.core.windows.net/out"]);
+        assert_eq!(settings.key_refresh.as_secs(), 7);
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! The edge to Key Vault: looking a key up, and having a digest signed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use azure_core::{Error, Result, error::ErrorKind, http::Transport, time::OffsetDateTime};
 use azure_security_keyvault_keys::{
-    KeyClient, KeyClientOptions, ResourceExt, ResourceId,
+    KeyClient, KeyClientOptions,
     models::{Key, KeyAttributes, KeyClientGetKeyOptions, KeyClientSignOptions, SignParameters, SignatureAlgorithm},
 };
 use futures::TryStreamExt;
 use signet_azure::{
     client_options,
-    failure::Failure,
     identity::{Credential, Identity},
 };
 use signet_core::{
@@ -19,10 +18,7 @@ use signet_core::{
     key::{Curve, KeyError, PublicKey},
 };
 
-use crate::{
-    retry::{Trail, until_deadline},
-    settings::KeyIdentifier,
-};
+use crate::settings::KeyIdentifier;
 
 /// One key of one vault.
 pub(crate) struct Vault {
@@ -37,6 +33,24 @@ pub(crate) struct KeyVersion {
     /// The full key identifier.
     pub(crate) kid: String,
     pub(crate) public: std::result::Result<PublicKey, KeyError>,
+    pub(crate) life: Life,
+}
+
+/// When a version may sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Life {
+    enabled: bool,
+    pub(crate) created: Option<OffsetDateTime>,
+    not_before: Option<OffsetDateTime>,
+    expires: Option<OffsetDateTime>,
+}
+
+/// A version of the key as it is listed: without its public half.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// The full key identifier.
+    pub(crate) kid: String,
+    pub(crate) life: Life,
 }
 
 /// What the vault did with a digest.
@@ -56,6 +70,16 @@ impl Vault {
         Ok(Self { client, credential, key })
     }
 
+    /// The vault's host name, for logs.
+    pub(crate) fn host(&self) -> &str {
+        self.key.vault.host_str().unwrap_or_default()
+    }
+
+    /// Whether one version is named, so that no rotation is followed.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.key.version.is_some()
+    }
+
     /// Looks up the pinned version, or else the newest one that can sign now. One request in the usual case, in which
     /// that is the current version.
     ///
@@ -63,45 +87,43 @@ impl Vault {
     /// for a moment before the vault has told it where to get a token.
     pub(crate) async fn look_up(&self) -> Result<KeyVersion> {
         let key = self.version(self.key.version.clone()).await?;
-        if self.key.version.is_some() || can_sign_now(key.attributes.as_ref()) {
+        if self.is_pinned() || Life::of(key.attributes.as_ref()).can_sign(OffsetDateTime::now_utc()) {
             return self.describe(key);
         }
-        let mut newest: Option<(OffsetDateTime, String)> = None;
-        let mut versions = self.client.list_key_properties_versions(&self.key.name, None)?;
-        while let Some(version) = versions.try_next().await? {
-            let created = version.attributes.as_ref().and_then(|attributes| attributes.created);
-            let id: Option<ResourceId> = version.resource_id().ok();
-            if let (Some(created), Some(id)) = (created, id.and_then(|id| id.version))
-                && can_sign_now(version.attributes.as_ref())
-                && newest.as_ref().is_none_or(|(newest, _)| *newest < created)
-            {
-                newest = Some((created, id));
-            }
-        }
-        let (_, version) = newest.ok_or_else(|| {
-            let message = format!("no version of the key {} is enabled and within its validity", self.key.name);
-            Error::with_message(ErrorKind::Other, message)
-        })?;
-        self.describe(self.version(Some(version)).await?)
+        let versions = self.versions().await?;
+        let newest = newest(&versions, OffsetDateTime::now_utc()).ok_or_else(|| self.nothing_usable())?;
+        self.get(&newest.kid).await
     }
 
-    /// Has a digest signed by the pinned version.
-    pub(crate) async fn sign(
-        &self,
-        trail: &Trail,
-        key: &SigningKey,
-        digest: &[u8],
-    ) -> std::result::Result<Signature, Failure> {
-        let version = key.kid.rsplit('/').next().unwrap_or_default();
-        until_deadline(trail, &self.credential, || async {
-            let parameters =
-                SignParameters { algorithm: Some(sdk_algorithm(key.algorithm)), value: Some(digest.to_vec()) };
-            let options =
-                KeyClientSignOptions { key_version: Some(version.to_owned()), ..KeyClientSignOptions::default() };
-            let signed = self.client.sign(&self.key.name, parameters.try_into()?, Some(options)).await?.into_model()?;
-            Ok(Signature { kid: signed.kid.unwrap_or_default(), bytes: signed.result.unwrap_or_default() })
-        })
-        .await
+    /// Every version of the key, in no order.
+    pub(crate) async fn versions(&self) -> Result<Vec<Listed>> {
+        let mut listed = Vec::new();
+        let mut versions = self.client.list_key_properties_versions(&self.key.name, None)?;
+        while let Some(version) = versions.try_next().await? {
+            let life = Life::of(version.attributes.as_ref());
+            listed.extend(version.kid.map(|kid| Listed { kid, life }));
+        }
+        Ok(listed)
+    }
+
+    /// A version with its public half.
+    pub(crate) async fn get(&self, kid: &str) -> Result<KeyVersion> {
+        self.describe(self.version(Some(version_of(kid).to_owned())).await?)
+    }
+
+    /// The error where there is no version to sign with.
+    pub(crate) fn nothing_usable(&self) -> Error {
+        let message = format!("no version of the key {} is enabled and within its validity", self.key.name);
+        Error::with_message(ErrorKind::Other, message)
+    }
+
+    /// Has a digest signed by the pinned version: one try.
+    pub(crate) async fn sign(&self, key: &SigningKey, digest: &[u8]) -> Result<Signature> {
+        let parameters = SignParameters { algorithm: Some(sdk_algorithm(key.algorithm)), value: Some(digest.to_vec()) };
+        let key_version = Some(version_of(&key.kid).to_owned());
+        let options = KeyClientSignOptions { key_version, ..KeyClientSignOptions::default() };
+        let signed = self.client.sign(&self.key.name, parameters.try_into()?, Some(options)).await?.into_model()?;
+        Ok(Signature { kid: signed.kid.unwrap_or_default(), bytes: signed.result.unwrap_or_default() })
     }
 
     /// Forgets a token that the vault has refused.
@@ -115,6 +137,7 @@ impl Vault {
     }
 
     fn describe(&self, key: Key) -> Result<KeyVersion> {
+        let life = Life::of(key.attributes.as_ref());
         let jwk = key.key.ok_or_else(|| Error::with_message(ErrorKind::DataConversion, "the vault sent no key"))?;
         let kid = jwk.kid.clone().unwrap_or_default();
         let expected = format!("{}keys/{}/", self.key.vault, self.key.name);
@@ -138,17 +161,44 @@ impl Vault {
                 .and_then(|curve| PublicKey::ec(curve, &part(jwk.x), &part(jwk.y))),
             _ => Err(KeyError::Unsupported),
         };
-        Ok(KeyVersion { kid, public })
+        Ok(KeyVersion { kid, public, life })
     }
 }
 
-fn can_sign_now(attributes: Option<&KeyAttributes>) -> bool {
-    let now = OffsetDateTime::now_utc();
-    attributes.is_none_or(|attributes| {
-        attributes.enabled.unwrap_or(true)
-            && attributes.not_before.is_none_or(|from| from <= now)
-            && attributes.expires.is_none_or(|until| now < until)
-    })
+impl Life {
+    fn of(attributes: Option<&KeyAttributes>) -> Self {
+        Self {
+            enabled: attributes.and_then(|attributes| attributes.enabled).unwrap_or(true),
+            created: attributes.and_then(|attributes| attributes.created),
+            not_before: attributes.and_then(|attributes| attributes.not_before),
+            expires: attributes.and_then(|attributes| attributes.expires),
+        }
+    }
+
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// Whether it may sign at a time.
+    pub(crate) fn can_sign(&self, now: OffsetDateTime) -> bool {
+        self.enabled && self.not_before.is_none_or(|from| from <= now) && self.expires.is_none_or(|until| now < until)
+    }
+
+    /// How long it is until this changes by itself.
+    pub(crate) fn until_change(&self, now: OffsetDateTime) -> Option<Duration> {
+        let ahead = [self.not_before, self.expires].into_iter().flatten().filter(|at| self.enabled && *at > now);
+        ahead.min().and_then(|at| (at - now).try_into().ok())
+    }
+}
+
+/// The newest version that can sign.
+pub(crate) fn newest(versions: &[Listed], now: OffsetDateTime) -> Option<&Listed> {
+    let usable = versions.iter().filter(|version| version.life.can_sign(now));
+    usable.max_by_key(|version| version.life.created)
+}
+
+fn version_of(kid: &str) -> &str {
+    kid.rsplit('/').next().unwrap_or_default()
 }
 
 fn sdk_algorithm(algorithm: Algorithm) -> SignatureAlgorithm {

@@ -64,14 +64,15 @@ async fn queue_messages_become_verified_results() {
         assert!(invoked, "{invocation} is none of the host's");
         for (name, expected) in [
             ("signet_sha256", sha256_hex(content)),
-            ("signet_request", item.request_digest(format)),
+            ("signet_request", item.request_digest(format, &item.content_name().expect("content in the message"))),
             ("signet_kid", kid),
             ("signet_alg", "ES256".to_owned()),
             ("signet_version", env!("CARGO_PKG_VERSION").to_owned()),
         ] {
             assert_eq!(result.metadata.get(name), Some(&expected), "{id} {name}");
         }
-        assert_eq!(result.metadata.len(), 6, "{:?}", result.metadata);
+        // And the message's id.
+        assert_eq!(result.metadata.len(), 7, "{:?}", result.metadata);
     }
     eventually("an empty queue", async || {
         let deleted = world.deployment.taps.queue.count(|e| e.method == "DELETE" && e.status == Some(204));

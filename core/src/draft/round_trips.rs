@@ -9,8 +9,7 @@ use rsa::pkcs8::EncodePublicKey;
 
 use super::*;
 use crate::{
-    algorithm::Hash,
-    content::Predicate,
+    content::{Content, Predicate, Source},
     json::Members,
     jws,
     key::Curve,
@@ -21,11 +20,12 @@ const ISSUED_AT: i64 = 1_795_255_200;
 
 fn item(content_type: &str, content: &[u8]) -> WorkItem {
     WorkItem {
-        id: "invoices/2026/0042".to_owned(),
+        id: Some("invoices/2026/0042".to_owned()),
         formats: Format::ALL.to_vec(),
         content_type: content_type.to_owned(),
-        content: Content::inline(content.to_owned()),
+        content: Content::Given(Given::bytes(content.to_owned())),
         predicate: None,
+        is_event: false,
     }
 }
 
@@ -34,9 +34,14 @@ fn complete(signer: &Signer, item: &WorkItem, format: Format) -> String {
 }
 
 fn complete_bytes(signer: &Signer, item: &WorkItem, format: Format) -> Vec<u8> {
-    let draft = Draft::new(item, format, &signer.key, ISSUED_AT).expect("content");
+    let draft = draft(item, format, &signer.key).expect("content");
     let signature = signer.sign(draft.digest());
     draft.complete(&signature, &signer.key).expect("its own signature")
+}
+
+fn draft<'a>(item: &'a WorkItem, format: Format, key: &SigningKey) -> Result<Draft<'a>, Rejection> {
+    let Content::Given(given) = &item.content else { panic!("content that came with the item") };
+    Draft::new(item, given, format, key, ISSUED_AT)
 }
 
 #[test]
@@ -136,13 +141,13 @@ fn every_algorithm_in_a_dsse_envelope_verifies() {
         let statement = dsse::Statement::parse(&verified.payload).expect("a statement");
         assert_eq!(
             (statement.name.as_str(), statement.predicate_type.as_str()),
-            (&*item.id, "urn:signet:signature:v1")
+            ("invoices/2026/0042", "urn:signet:signature:v1")
         );
         assert_eq!((statement.is_about(content), statement.is_about(b"another")), (Some(true), Some(false)));
 
         let (predicate_type, json) = ("https://slsa.dev/provenance/v1".to_owned(), Some("{ \"x\": 1.0 }".to_owned()));
         item.predicate = Some(Predicate { predicate_type, json });
-        item.content = Content::Digest { hash: Hash::Sha512, digest: vec![7; 64] };
+        item.content = Content::Given(Given::Digest { hash: Hash::Sha512, digest: vec![7; 64] });
         let verified = dsse::verify(&complete(&signer, &item, Format::Dsse), &signer.published()).expect("valid");
         let expected = format!(
             r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"name":"invoices/2026/0042","digest":{{"sha512":"{}"}}}}],"predicateType":"https://slsa.dev/provenance/v1","predicate":{{ "x": 1.0 }}}}"#,
@@ -174,12 +179,79 @@ fn every_algorithm_in_a_cose_message_verifies() {
     }
 }
 
+/// A pass over content that comes in pieces of so many bytes; the results in the order of the item's formats.
+fn pass(signer: &Signer, item: &WorkItem, content: &[u8], piece: usize) -> (ContentName, Vec<Vec<u8>>) {
+    let mut pass = Pass::new(item, &signer.key, ISSUED_AT, content.len() as u64);
+    content.chunks(piece).for_each(|piece| pass.update(piece));
+    let (name, drafts) = pass.finish();
+    assert_eq!(drafts.iter().map(|draft| draft.format).collect::<Vec<_>>(), item.formats);
+    let results = drafts.iter().map(|draft| draft.complete(&signer.sign(draft.digest()), &signer.key));
+    (name, results.collect::<Result<_, _>>().expect("its own signatures"))
+}
+
+#[test]
+fn one_pass_over_a_source_makes_every_format_of_every_algorithm() {
+    let content: Vec<u8> = (0..100_000u32).map(|n| u8::try_from(n % 251).expect("a byte")).collect();
+    let url = "https://a.blob.core.windows.net/in/x".parse().expect("a URL");
+    let source = Source { url, etag: None, version_id: None };
+    let mut item = item("application/zip", b"");
+    item.content = Content::Source(source);
+    item.formats.reverse();
+    for algorithm in Algorithm::ALL {
+        let signer = Signer::new(algorithm);
+        let keys = signer.published();
+        for content in [&content[..], b"", b"."] {
+            let (name, results) = pass(&signer, &item, content, 4_096);
+            let sha256 = crate::algorithm::sha256_hex(content);
+            assert_eq!(name.sha256(), Some(&*sha256));
+            assert_eq!(name, pass(&signer, &item, content, 7).0, "pieces are no matter");
+            let [cose, raw, dsse, compact, jws] = &results[..] else { panic!("five results") };
+            let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).expect("text");
+
+            for document in [text(compact), text(jws)] {
+                let verified = jws::verify(&document, Some(content), &keys).expect("valid");
+                assert_eq!((verified.issued_at, verified.content), (Some(ISSUED_AT), content.to_vec()));
+                assert_eq!(jws::verify(&document, None, &keys), Err(jws::Refusal::ContentMissing));
+                assert_eq!(jws::verify(&document, Some(b"other"), &keys), Err(jws::Refusal::Signature));
+            }
+            assert!(text(compact).contains(".."), "no payload: {}", text(compact));
+            assert!(Members::parse(&text(jws)).expect("JSON").value("payload").is_none());
+
+            assert_eq!(cose::verify(cose, Some(content), &keys).expect("valid").content, content);
+            assert_eq!(cose::verify(cose, None, &keys), Err(cose::Refusal::ContentMissing));
+            assert_eq!(cose::verify(cose, Some(b"other"), &keys), Err(cose::Refusal::Signature));
+
+            let signature = raw::decode(algorithm, signer.key.public.curve(), &text(raw)).expect("a signature");
+            let digest = algorithm.hash().digest(&[content]);
+            assert_eq!(signer.key.public.verify(algorithm, &digest, &signature), Ok(()), "{algorithm}");
+
+            let envelope = dsse::verify(&text(dsse), &keys).expect("valid");
+            let statement = dsse::Statement::parse(&envelope.payload).expect("a statement");
+            assert_eq!(statement.digests, [("sha256".to_owned(), sha256)]);
+            assert_eq!(statement.is_about(content), Some(true));
+        }
+    }
+}
+
+#[test]
+fn a_source_without_id_is_named_by_what_is_read() {
+    let signer = Signer::new(Algorithm::Es256);
+    let url = "https://a.blob.core.windows.net/in/x".parse().expect("a URL");
+    let content = Content::Source(Source { url, etag: None, version_id: None });
+    let item = WorkItem { id: None, content, ..item("text/plain", b"") };
+    let (name, _) = pass(&signer, &item, b"abc", 1);
+    assert_eq!(item.id(&name), "sha256/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    let given = Given::bytes(b"abc".to_vec()).name();
+    assert_ne!(item.request_digest(Format::Jws, &name), item.request_digest(Format::Jws, &given), "another result");
+    assert_eq!(item.request_digest(Format::Raw, &name), item.request_digest(Format::Raw, &given), "the same result");
+}
+
 #[test]
 fn a_digest_in_place_of_the_content_must_be_the_algorithms() {
     let signer = Signer::new(Algorithm::Es384);
     let content = b"large";
     let digest = |hash: Hash| {
-        let content = Content::Digest { hash, digest: hash.digest(&[content]) };
+        let content = Content::Given(Given::Digest { hash, digest: hash.digest(&[content]) });
         WorkItem { content, ..item("application/octet-stream", b"") }
     };
     let text = complete(&signer, &digest(Hash::Sha384), Format::Raw);
@@ -187,7 +259,7 @@ fn a_digest_in_place_of_the_content_must_be_the_algorithms() {
     let hashed = Hash::Sha384.digest(&[content]);
     assert_eq!(signer.key.public.verify(Algorithm::Es384, &hashed, &signature), Ok(()));
     for (hash, format) in [(Hash::Sha256, Format::Raw), (Hash::Sha384, Format::Jws), (Hash::Sha384, Format::Cose)] {
-        let rejection = Draft::new(&digest(hash), format, &signer.key, ISSUED_AT).expect_err("a rejection");
+        let rejection = draft(&digest(hash), format, &signer.key).expect_err("a rejection");
         assert_eq!((rejection.reason, rejection.stage), (Reason::InvalidWorkItem, Stage::Resolve), "{format}");
     }
 }
@@ -197,8 +269,9 @@ fn no_draft_is_completed_by_another_signature() {
     for algorithm in Algorithm::ALL {
         let signer = Signer::new(algorithm);
         let other = SigningKey { public: stranger(&signer.key.public), ..signer.key.clone() };
+        let (item, other_item) = (item("text/plain", b"signed"), item("text/plain", b"other"));
         for format in Format::ALL {
-            let draft = || Draft::new(&item("text/plain", b"signed"), format, &signer.key, ISSUED_AT).expect("content");
+            let draft = || draft(&item, format, &signer.key).expect("content");
             let good = signer.sign(draft().digest());
             let refused = |signature: &[u8], why: &str| {
                 let outcome = draft().complete(signature, &signer.key);
@@ -224,7 +297,7 @@ fn no_draft_is_completed_by_another_signature() {
                 refused(&[&good[..half], &vec![0; half]].concat(), "s is zero");
                 refused(&[&good[half..], &good[..half]].concat(), "s || r");
             }
-            let elsewhere = Draft::new(&item("text/plain", b"other"), format, &signer.key, ISSUED_AT).expect("content");
+            let elsewhere = super::round_trips::draft(&other_item, format, &signer.key).expect("content");
             refused(&signer.sign(elsewhere.digest()), "over another content");
             assert_eq!(draft().complete(&good, &other), Err(SignatureError::Invalid), "{algorithm}: another key");
             assert!(draft().complete(&good, &signer.key).is_ok(), "{algorithm}");
@@ -238,7 +311,8 @@ fn an_algorithm_of_another_kind_of_key_completes_nothing() {
         let signer = Signer::new(algorithm);
         for other in Algorithm::ALL.into_iter().filter(|other| !signer.key.public.can(*other)) {
             let key = SigningKey { algorithm: other, ..signer.key.clone() };
-            let draft = Draft::new(&item("text/plain", b"x"), Format::Raw, &key, ISSUED_AT).expect("content");
+            let item = item("text/plain", b"x");
+            let draft = draft(&item, Format::Raw, &key).expect("content");
             let signature = signer.sign(&algorithm.hash().digest(&[b"x"]));
             let outcome = draft.complete(&signature, &key);
             assert_eq!(outcome, Err(SignatureError::AlgorithmDoesNotFitKey), "{algorithm} as {other}");
@@ -250,8 +324,9 @@ fn an_algorithm_of_another_kind_of_key_completes_nothing() {
 #[test]
 fn both_halves_of_s_are_accepted_on_secp256k1() {
     let signer = Signer::new(Algorithm::Es256K);
+    let item = item("text/plain", b"x");
     for format in Format::ALL {
-        let draft = || Draft::new(&item("text/plain", b"x"), format, &signer.key, ISSUED_AT).expect("content");
+        let draft = || draft(&item, format, &signer.key).expect("content");
         let signature = k256::ecdsa::Signature::from_slice(&signer.sign(draft().digest())).expect("r || s");
         let low = signature.normalize_s().unwrap_or(signature);
         let (r, s) = low.split_scalars();
