@@ -30,7 +30,7 @@ fn setback(reply: &Reply) -> Value {
 async fn throttling_is_waited_out_as_long_as_the_vault_asks() {
     let world = World::start().await;
     let busy = Action::respond(429, &[("retry-after", "1")], r#"{"error":{"code":"Throttled","message":"slow down"}}"#);
-    world.deployment.taps.vault.fail(Fault::new(busy).path("/sign").times(2));
+    world.deployment.taps.vault.fail(Fault::new(busy).method("POST").path("/sign").times(2));
     let begun = Instant::now();
     let reply = world.sign(ITEM).await;
     assert!(reply.outcome.succeeded(), "{}", reply.outcome);
@@ -43,7 +43,7 @@ async fn a_wait_beyond_the_deadline_is_not_begun() {
     let world = World::start().await;
     let busy =
         Action::respond(429, &[("retry-after", "600")], r#"{"error":{"code":"Throttled","message":"slow down"}}"#);
-    world.deployment.taps.vault.fail(Fault::new(busy).path("/sign"));
+    world.deployment.taps.vault.fail(Fault::new(busy).method("POST").path("/sign"));
     let begun = Instant::now();
     let error = setback(&world.sign(ITEM).await);
     assert_eq!((&error["code"], &error["stage"]), (&"Throttled".into(), &"sign".into()));
@@ -60,7 +60,7 @@ async fn every_passing_failure_of_every_service_is_passed() {
     let lost = [Action::ResetBefore, Action::ResetAfter, Action::Truncate { bytes: 10 }].map(Fault::new);
     for (number, fault) in faults.into_iter().chain(lost).enumerate() {
         let taps = &world.deployment.taps;
-        taps.vault.fail(fault.clone().path("/sign").times(1));
+        taps.vault.fail(fault.clone().method("POST").path("/sign").times(1));
         taps.blob.fail(fault.method("PUT").times(1));
         let reply = world.sign(&format!(r#"{{"id":"item-{number}","payload":1}}"#)).await;
         assert!(reply.outcome.succeeded(), "{number}: {}", reply.outcome);
@@ -103,7 +103,7 @@ async fn a_signature_that_does_not_verify_is_never_published() {
                 answer.to_string().into()
             })
         });
-        world.deployment.taps.vault.fail(Fault::new(spoiled).path("/sign").times(1));
+        world.deployment.taps.vault.fail(Fault::new(spoiled).method("POST").path("/sign").times(1));
         let error = setback(&world.sign(ITEM).await);
         assert_eq!((&error["code"], &error["stage"]), (&"bad-signature".into(), &"verify".into()));
     }
@@ -124,7 +124,7 @@ async fn a_signature_by_another_key_version_is_never_published() {
             answer.to_string().into()
         })
     });
-    world.deployment.taps.vault.fail(Fault::new(elsewhere).path("/sign").times(1));
+    world.deployment.taps.vault.fail(Fault::new(elsewhere).method("POST").path("/sign").times(1));
     assert_eq!(setback(&world.sign(ITEM).await)["code"], "bad-signature");
     assert!(world.result_names().await.is_empty());
 }
@@ -211,7 +211,11 @@ async fn a_valid_token_is_used_while_refreshes_fail() {
 #[tokio::test]
 async fn more_items_than_places_wait_their_turn() {
     let world = World::with(Setup::default().setting("SIGNET_CONCURRENCY", "2").setting("SIGNET_DEADLINE", "20")).await;
-    world.deployment.taps.vault.fail(Fault::new(Action::Delay(Duration::from_millis(200))).path("/sign"));
+    world
+        .deployment
+        .taps
+        .vault
+        .fail(Fault::new(Action::Delay(Duration::from_millis(200))).method("POST").path("/sign"));
     let begun = Instant::now();
     let items = (0..8).map(async |number| world.sign(&format!(r#"{{"id":"{number}","payload":1}}"#)).await);
     let replies = futures::future::join_all(items).await;

@@ -215,7 +215,7 @@ fn with_queues() -> Setup {
 async fn a_killed_handler_starts_again_and_finishes_the_item() {
     let world = World::with(with_queues()).await;
     let (pid, port) = (world.host.pid(), world.host.port());
-    world.deployment.taps.vault.fail(Fault::new(Action::Hang).path("/sign").times(1));
+    world.deployment.taps.vault.fail(Fault::new(Action::Hang).method("POST").path("/sign").times(1));
     world.enqueue(&item("killed")).await;
     eventually("the request for a signature", async || (world.sign_requests() == 1).then_some(())).await;
     world.host.kill_handler();
@@ -237,7 +237,7 @@ async fn a_killed_handler_starts_again_and_finishes_the_item() {
 #[tokio::test]
 async fn another_host_takes_over_when_the_first_dies_mid_item() {
     let World { deployment, host, key } = World::with(with_queues()).await;
-    deployment.taps.vault.fail(Fault::new(Action::Hang).path("/sign").times(1));
+    deployment.taps.vault.fail(Fault::new(Action::Hang).method("POST").path("/sign").times(1));
     let first = World { deployment, host, key };
     first.enqueue(&item("taken-over")).await;
     eventually("the request for a signature", async || (first.sign_requests() == 1).then_some(())).await;

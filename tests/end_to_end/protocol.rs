@@ -69,7 +69,7 @@ fn assert_json(answer: &Answer, status: u16) {
 #[tokio::test]
 async fn the_probe_is_answered_while_every_place_is_taken() {
     let world = World::start().await;
-    world.deployment.taps.vault.fail(Fault::new(Action::Hang).path("/sign"));
+    world.deployment.taps.vault.fail(Fault::new(Action::Hang).method("POST").path("/sign"));
     let items: Vec<String> = (0..80).map(|n| item(&format!("item-{n}"))).collect();
     let (replies, ()) = join(join_all(items.iter().map(|item| world.sign(item))), async {
         eventually("64 items in flight", async || (world.sign_requests() == 64).then_some(())).await;
@@ -245,7 +245,7 @@ async fn every_answer_is_a_json_object() {
     assert_json(&invoke("/poison", &invocation(&item("a"))).await, 200);
     assert_json(&exchange(port, "GET", "/", b"").await, 200);
 
-    world.deployment.taps.vault.fail(Fault::status(403).path("/sign"));
+    world.deployment.taps.vault.fail(Fault::status(403).method("POST").path("/sign"));
     let answer = invoke("/sign", &invocation(&item("b"))).await;
     assert_json(&answer, 503);
     assert_eq!((answer.code(), answer.body["error"]["stage"].as_str()), ("403", Some("sign")));
@@ -286,7 +286,7 @@ async fn a_body_beyond_the_limit_is_refused_and_ends_nothing() {
 #[tokio::test]
 async fn an_item_outlives_the_hosts_connection() {
     let world = World::start().await;
-    world.deployment.taps.vault.fail(Fault::new(Action::Delay(Duration::from_secs(1))).path("/sign"));
+    world.deployment.taps.vault.fail(Fault::new(Action::Delay(Duration::from_secs(1))).method("POST").path("/sign"));
     let mut connection = Connection::open(world.host.port()).await;
     connection.send("POST", "/sign", invocation(&item("orphan")).as_bytes()).await;
     eventually("the request for a signature", async || (world.sign_requests() == 1).then_some(())).await;
@@ -321,7 +321,7 @@ async fn what_the_host_gives_up_becomes_a_record() {
         .setting("AzureFunctionsJobHost__extensions__queues__visibilityTimeout", "00:00:00")
         .setting("AzureFunctionsJobHost__extensions__queues__maxDequeueCount", "2");
     let world = World::with(setup).await;
-    let fault = world.deployment.taps.vault.fail(Fault::status(403).path("/sign"));
+    let fault = world.deployment.taps.vault.fail(Fault::status(403).method("POST").path("/sign"));
     world.enqueue(&item("given-up")).await;
     let record = eventually("a record", async || world.rejections().await.into_values().next()).await;
     assert_eq!((&record["reason"], &record["id"]), (&json!("attempts-exhausted"), &json!("given-up")));
@@ -338,7 +338,7 @@ async fn the_host_logs_each_line_at_its_level() {
     let world = World::start().await;
     let done = world.sign(&item("logged")).await;
     let rejected = world.sign("no item").await;
-    world.deployment.taps.vault.fail(Fault::status(403).path("/sign"));
+    world.deployment.taps.vault.fail(Fault::status(403).method("POST").path("/sign"));
     let handed_back = world.sign(&item("handed-back")).await;
     let unreadable = world.host.invoke("sign", Post::Body(b"no envelope".to_vec())).await;
     assert_eq!((handed_back.status, unreadable.status), (Some(503), Some(400)));

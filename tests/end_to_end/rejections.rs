@@ -23,17 +23,17 @@ async fn each_reason_has_its_record_with_the_original_bytes() {
         (b"", "invalid-json", "parse", None),
         (br#"{"id":"a","payload":1,"paylaod":2}"#, "invalid-work-item", "parse", Some("a")),
         (
-            br#"{"id":"e","specversion":"1.0","type":"Microsoft.Storage.BlobCreated"}"#,
+            br#"{"id":"e","specversion":"1.0","type":"Microsoft.Storage.BlobDeleted"}"#,
             "unsupported-event",
             "parse",
-            Some("e"),
+            None,
         ),
         (br#"{"id":"f","payload":1,"format":"pdf"}"#, "unsupported-format", "parse", Some("f")),
         (large.as_bytes(), "too-large", "parse", None),
         (
             br#"{"id":"s","source":{"url":"https://a.blob.core.windows.net/c/b"}}"#,
             "source-forbidden",
-            "parse",
+            "resolve",
             Some("s"),
         ),
         (br#"{"id":"taken","payload":1}"#, "id-conflict", "publish", Some("taken")),
@@ -126,7 +126,7 @@ async fn what_the_host_gives_up_is_rescued_from_the_poison_queue() {
         .setting("AzureFunctionsJobHost__extensions__queues__visibilityTimeout", "00:00:00")
         .setting("AzureFunctionsJobHost__extensions__queues__maxDequeueCount", "2");
     let world = World::with(setup).await;
-    world.deployment.taps.vault.fail(Fault::status(503).path("/sign"));
+    world.deployment.taps.vault.fail(Fault::status(503).method("POST").path("/sign"));
     let text = r#"{"id":"lost/1","payload":{"x": 1.0}}"#;
     world.enqueue(text).await;
     let record = eventually("the record", async || world.rejections().await.into_values().next()).await;

@@ -28,7 +28,7 @@ async fn nothing_secret_is_logged_at_any_level() {
         ] {
             assert!(world.sign(&message).await.outcome.succeeded(), "a rejection");
         }
-        let truncated = Fault::new(Action::Truncate { bytes: 20 }).path("/sign").times(1);
+        let truncated = Fault::new(Action::Truncate { bytes: 20 }).method("POST").path("/sign").times(1);
         world.deployment.taps.vault.fail(truncated);
         assert!(world.sign(r#"{"id":"c","payload":1}"#).await.outcome.succeeded());
         let body = format!(r#"{{"Data":{{"message":"{CANARY}","other":"{CANARY}"}}}}"#);
