@@ -31,7 +31,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::tap::{Action, Exchange, Tap, visible_headers, visible_query};
+use super::tap::{Action, Exchange, Tap, visible_headers, visible_host, visible_query};
 
 /// The largest request body that a local service takes, bytes.
 pub const BODY_LIMIT: usize = 64 * 1024 * 1024;
@@ -172,6 +172,7 @@ impl Front {
         let (ticket, met) = self.tap.arrive(Exchange {
             service: self.name,
             at: SystemTime::now(),
+            host: visible_host(&parts.headers),
             method: parts.method.to_string(),
             path: parts.uri.path().to_owned(),
             query: visible_query(parts.uri.query().unwrap_or_default()),

@@ -22,12 +22,12 @@ use super::{
     listener::Listener,
     proxy::Proxy,
     tap::Tap,
-    vault::{KeySpec, Vault},
+    vault::{KeyOptions, Vault},
 };
 
 /// The storage account that Azurite has by itself.
 pub const ACCOUNT: &str = "devstoreaccount1";
-/// The vault's name in every deployment.
+/// The vault that a deployment's keys are in, unless another one is named.
 pub const VAULT: &str = "dev";
 
 /// What all deployments share. Dropped, everything ends and nothing is left.
@@ -69,12 +69,12 @@ impl Stack {
     }
 }
 
-/// The surroundings of one function app: a vault with a key, an identity, a queue, two containers.
+/// The surroundings of one function app: vaults with keys, an identity, a queue, three containers.
 #[derive(Debug)]
 pub struct Deployment {
     /// Name of the work queue.
     pub queue_name: String,
-    /// The vault; its keys are made and changed here.
+    /// All the vaults; their keys are made and changed here.
     pub vault: Vault,
     /// Who makes tokens, and can revoke them.
     pub issuer: Issuer,
@@ -92,7 +92,7 @@ pub struct Deployment {
 /// One tap for each service of a deployment.
 #[derive(Clone, Debug)]
 pub struct Taps {
-    /// Key Vault.
+    /// Key Vault: all vaults of the deployment, each under its host.
     pub vault: Tap,
     /// The token endpoint.
     pub identity: Tap,
@@ -103,7 +103,8 @@ pub struct Taps {
 }
 
 impl Deployment {
-    /// Starts the services and creates queue `{name}` and containers `{name}-signed` and `{name}-rejected`.
+    /// Starts the services and creates queue `{name}` and containers `{name}-signed`, `{name}-rejected` and
+    /// `{name}-uploads`.
     pub async fn start(stack: &Arc<Stack>, name: &str) -> Result<Self, StackError> {
         let taps = Taps { vault: Tap::new(), identity: Tap::new(), blob: Tap::new(), queue: Tap::new() };
         let tls = stack.certificates.server_config().map_err(|e| fault("certificates", e))?;
@@ -132,7 +133,7 @@ impl Deployment {
             issuer,
             taps,
         };
-        for container in [deployment.results()?, deployment.rejected()?] {
+        for container in [deployment.results()?, deployment.rejected()?, deployment.uploads()?] {
             container.create(None).await.map_err(|e| fault("a container", e))?;
         }
         deployment.queue()?.create(None).await.map_err(|e| fault("the queue", e))?;
@@ -141,20 +142,37 @@ impl Deployment {
         Ok(deployment)
     }
 
-    /// Creates a key and returns its identifier without the version, as `SIGNET_KEY` takes it.
-    pub async fn create_key(&self, name: &str, spec: KeySpec) -> Result<String, StackError> {
-        self.vault.create_key(VAULT, name, spec).await.map_err(|e| fault("a key", e))?;
-        Ok(format!("{}/keys/{name}", self.vault.url(VAULT).trim_end_matches('/')))
+    /// Creates a key in the vault [`VAULT`] and returns its identifier without the version, as `SIGNET_KEY` takes it.
+    pub async fn create_key(&self, name: &str, options: impl Into<KeyOptions>) -> Result<String, StackError> {
+        self.create_key_in(VAULT, name, options).await
+    }
+
+    /// Creates a key in a vault, which is there once it has a key, and returns its identifier without the version.
+    pub async fn create_key_in(
+        &self,
+        vault: &str,
+        name: &str,
+        options: impl Into<KeyOptions>,
+    ) -> Result<String, StackError> {
+        self.vault.create_key(vault, name, options).await.map_err(|e| fault("a key", e))?;
+        Ok(self.key_url(vault, name))
+    }
+
+    /// The identifier of a key, without the version, whether or not there is such a key.
+    #[must_use]
+    pub fn key_url(&self, vault: &str, name: &str) -> String {
+        format!("{}/keys/{name}", self.vault.url(vault))
     }
 
     /// App settings for a handler that signs with `key`, an identifier with or without version.
     #[must_use]
     pub fn settings(&self, key: &str) -> BTreeMap<String, String> {
-        let (results, rejected) = (self.container_url("signed"), self.container_url("rejected"));
+        let [results, rejected, uploads] = ["signed", "rejected", "uploads"].map(|role| self.container_url(role));
         [
             ("SIGNET_KEY", key),
             ("SIGNET_RESULTS", results.as_str()),
             ("SIGNET_REJECTED", rejected.as_str()),
+            ("SIGNET_SOURCES", uploads.as_str()),
             ("SIGNET_QUEUE", &self.queue_name),
             ("WorkQueue__queueServiceUri", self.queue_service_url().as_str().trim_end_matches('/')),
             ("IDENTITY_ENDPOINT", &IdentityEndpoint::url(self.identity.port())),
@@ -186,6 +204,11 @@ impl Deployment {
     /// The container of rejection records, with all rights.
     pub fn rejected(&self) -> Result<BlobContainerClient, StackError> {
         self.container("rejected")
+    }
+
+    /// The container that blobs to be signed are uploaded to, with all rights.
+    pub fn uploads(&self) -> Result<BlobContainerClient, StackError> {
+        self.container("uploads")
     }
 
     /// The work queue, with all rights.
@@ -264,3 +287,6 @@ impl fmt::Display for StackError {
 }
 
 impl std::error::Error for StackError {}
+
+#[cfg(test)]
+mod tests;

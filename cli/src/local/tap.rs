@@ -15,7 +15,7 @@ use std::{
     time::SystemTime,
 };
 
-use hyper::HeaderMap;
+use hyper::{HeaderMap, header::HOST};
 use tokio::sync::watch;
 
 pub use self::fault::{Action, Alteration, Fault, Predicate};
@@ -36,6 +36,8 @@ pub struct Exchange {
     pub service: &'static str,
     /// When its last byte had arrived.
     pub at: SystemTime,
+    /// The host that it was for, in lower case and without the port: where one port serves several, which of them.
+    pub host: String,
     /// The HTTP method.
     pub method: String,
     /// The path as it was sent, percent-encoding included.
@@ -201,6 +203,15 @@ pub(crate) struct Met {
 /// The headers as a tap keeps them.
 pub(crate) fn visible_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     headers.iter().map(|(name, value)| (name.as_str().to_owned(), visible(name.as_str(), value.as_bytes()))).collect()
+}
+
+/// The host as a tap keeps it.
+pub(crate) fn visible_host(headers: &HeaderMap) -> String {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name.to_owned(),
+        _ => host,
+    }
 }
 
 /// The query as a tap keeps it.

@@ -59,7 +59,7 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     let stack = Stack::start(&progress).await?;
     let deployment = Arc::new(Deployment::start(&stack, "work").await?);
     eprintln!("  making a key");
-    let key = deployment.create_key("signing", options.key.into()).await?;
+    let key = deployment.create_key("signing", KeySpec::from(options.key)).await?;
     let settings = deployment.settings(&key);
     let host = match options.host {
         HostChoice::Func => None,

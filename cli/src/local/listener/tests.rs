@@ -253,3 +253,21 @@ async fn a_stopped_listener_frees_its_port_and_ends_its_connections() {
     let again = Listener::start("echo", None, port, Tap::new(), Arc::new(Echo::default())).await.unwrap();
     assert_eq!(TestClient::plain(again.port()).await.get("/b").await.unwrap().body(), "/b");
 }
+
+#[tokio::test]
+async fn a_fault_can_be_for_one_host_of_several() {
+    let bench = Bench::start().await;
+    let mut client = bench.client().await;
+    let id = bench.tap.fail(Fault::status(429).host("second"));
+    let whole = bench.tap.fail(Fault::status(503).host("third.vault.localhost"));
+    let mut statuses = Vec::new();
+    for host in
+        ["dev.vault.localhost:1", "Second.vault.localhost:1", "secondary.vault.localhost", "third.vault.localhost"]
+    {
+        let request = Request::get("/keys").header("Host", host).body(Full::default()).unwrap();
+        statuses.push(client.send(request).await.unwrap().status().as_u16());
+    }
+    assert_eq!(statuses, [200, 429, 200, 503]);
+    assert_eq!((bench.tap.fired(id), bench.tap.fired(whole)), (1, 1));
+    assert_eq!(bench.tap.count(|exchange| exchange.host == "second.vault.localhost"), 1);
+}

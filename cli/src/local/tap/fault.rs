@@ -10,6 +10,8 @@ use super::Exchange;
 /// Which requests fail, how often, and how. A request meets the first installed fault that matches it.
 #[derive(Clone)]
 pub struct Fault {
+    /// Only this host, by its whole name or by the labels that it begins with.
+    pub host: Option<String>,
     /// Only this method.
     pub method: Option<String>,
     /// Only paths that contain this text.
@@ -65,13 +67,29 @@ impl Fault {
     /// Every request, until healed.
     #[must_use]
     pub fn new(action: Action) -> Self {
-        Self { method: None, path_contains: None, unauthenticated: None, predicate: None, skip: 0, times: None, action }
+        Self {
+            host: None,
+            method: None,
+            path_contains: None,
+            unauthenticated: None,
+            predicate: None,
+            skip: 0,
+            times: None,
+            action,
+        }
     }
 
     /// Answers a status with a body that says so, and no headers of its own.
     #[must_use]
     pub fn status(status: u16) -> Self {
         Self::new(Action::respond(status, &[], format!("status {status} by an installed fault")))
+    }
+
+    /// Only this host, by its whole name or by the labels that it begins with: `second` is the vault of that name.
+    #[must_use]
+    pub fn host(mut self, name: &str) -> Self {
+        self.host = Some(name.to_ascii_lowercase());
+        self
     }
 
     /// Only this method.
@@ -124,7 +142,8 @@ impl Fault {
     }
 
     pub(super) fn matches(&self, exchange: &Exchange) -> bool {
-        self.method.as_deref().is_none_or(|method| method.eq_ignore_ascii_case(&exchange.method))
+        self.host.as_deref().is_none_or(|name| is_host(name, &exchange.host))
+            && self.method.as_deref().is_none_or(|method| method.eq_ignore_ascii_case(&exchange.method))
             && self.path_contains.as_deref().is_none_or(|text| exchange.path.contains(text))
             && self.unauthenticated.is_none_or(|without| without == exchange.header("authorization").is_none())
             && self.predicate.as_deref().is_none_or(|predicate| predicate(exchange))
@@ -146,9 +165,14 @@ impl Action {
     }
 }
 
+fn is_host(name: &str, host: &str) -> bool {
+    host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fault")
+            .field("host", &self.host)
             .field("method", &self.method)
             .field("path_contains", &self.path_contains)
             .field("unauthenticated", &self.unauthenticated)

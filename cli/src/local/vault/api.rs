@@ -154,7 +154,9 @@ impl Call<'_> {
     }
 
     fn get(&self, key: &str, version: Option<&str>) -> Result<Value, VaultError> {
-        self.vault.key(self.name, key, version)
+        let mut state = self.vault.state();
+        let version = state.vault(self.name).spread_version(key, version)?;
+        Ok(version.bundle(&self.vault.kid(self.name, key, &version.id)))
     }
 
     async fn create(&self, key: &str) -> Result<Value, VaultError> {
@@ -209,7 +211,7 @@ impl Call<'_> {
 
     fn permitted(&self, key: &str, version: Option<&str>, operation: &str) -> Result<(Version, String), VaultError> {
         let mut state = self.vault.state();
-        let version = state.vault(self.name).version(key, version)?;
+        let version = state.vault(self.name).spread_version(key, version)?;
         version.permits(operation)?;
         Ok((version.clone(), self.vault.kid(self.name, key, &version.id)))
     }
@@ -226,10 +228,9 @@ impl Call<'_> {
     /// In the order of the version identifiers, which says nothing of their age, as in the service.
     fn list_versions(&self, key: &str) -> Result<Value, VaultError> {
         let mut state = self.vault.state();
-        let versions = state.vault(self.name).versions(key)?;
-        let items = versions
-            .iter()
-            .map(|version| (version.id.clone(), version.item(&self.vault.kid(self.name, key, &version.id))));
+        let versions = state.vault(self.name).spread_versions(key)?;
+        let items =
+            versions.map(|version| (version.id.clone(), version.item(&self.vault.kid(self.name, key, &version.id))));
         self.page(&format!("/keys/{key}/versions"), items.collect())
     }
 

@@ -9,6 +9,8 @@ use rsa::{
 use serde_json::{Value, json};
 use sha2::{Sha256, Sha384, Sha512};
 
+use super::store::Attributes;
+
 /// A kind of key that the vault makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeySpec {
@@ -60,6 +62,31 @@ impl KeySpec {
             Self::Rsa4096 => Some(4096),
             Self::P256 | Self::P384 | Self::P521 | Self::P256K => None,
         }
+    }
+}
+
+/// What a key is made of, beside its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyOptions {
+    /// Its kind.
+    pub spec: KeySpec,
+    /// Whether it is of the types `RSA-HSM` and `EC-HSM`; here it lies in memory all the same.
+    pub hsm: bool,
+    /// Whether and when it may sign, from the beginning.
+    pub attributes: Attributes,
+}
+
+impl KeySpec {
+    /// A key of this kind, of the type that a vault keeps in a hardware security module.
+    #[must_use]
+    pub fn hsm(self) -> KeyOptions {
+        KeyOptions { hsm: true, ..self.into() }
+    }
+}
+
+impl From<KeySpec> for KeyOptions {
+    fn from(spec: KeySpec) -> Self {
+        Self { spec, hsm: false, attributes: Attributes::default() }
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU16, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -38,7 +38,11 @@ use super::{
     tap::Tap,
 };
 
-pub use self::{errors::VaultError, keys::KeySpec, store::Attributes};
+pub use self::{
+    errors::VaultError,
+    keys::{KeyOptions, KeySpec},
+    store::Attributes,
+};
 
 /// The resource that the vault's tokens are for, and that its challenge names.
 pub const AUDIENCE: &str = "https://vault.localhost";
@@ -91,8 +95,17 @@ impl Vault {
     }
 
     /// Makes a key, or a new version of one with this name; gives its identifier with the version.
-    pub async fn create_key(&self, vault: &str, name: &str, spec: KeySpec) -> Result<String, VaultError> {
-        let version = self.create(vault, name, NewVersion::of(spec)).await?;
+    ///
+    /// What it is made of is a [`KeySpec`], that spec's [`KeySpec::hsm`], or [`KeyOptions`] in full.
+    pub async fn create_key(
+        &self,
+        vault: &str,
+        name: &str,
+        options: impl Into<KeyOptions>,
+    ) -> Result<String, VaultError> {
+        let KeyOptions { spec, hsm, attributes } = options.into();
+        let made_of = NewVersion { hsm, attributes, ..NewVersion::of(spec) };
+        let version = self.create(vault, name, made_of).await?;
         Ok(self.kid(vault, name, &version.id))
     }
 
@@ -137,6 +150,17 @@ impl Vault {
         self.state().limit = operations;
     }
 
+    /// Hides every key and every version made from now on from requests, for this long after it was made.
+    ///
+    /// Requests for it are answered as if it did not exist (404 `KeyNotFound`); for a key without a version they find the
+    /// newest version that is not hidden. What is hidden already stays so until then or until the new delay is over,
+    /// whichever is earlier: with zero, it shows at once. The methods of this type see everything.
+    pub fn set_readiness_delay(&self, delay: Duration) {
+        let mut state = self.state();
+        state.readiness_delay = delay;
+        state.vaults.values_mut().for_each(|vault| vault.set_readiness_delay(delay));
+    }
+
     /// The signatures made, in order; at most [`KEPT_SIGNATURES`].
     #[must_use]
     pub fn signatures(&self) -> Vec<SignatureRecord> {
@@ -172,12 +196,13 @@ struct Inner {
 struct State {
     vaults: BTreeMap<String, Store>,
     limit: Option<u32>,
+    readiness_delay: Duration,
     signatures: VecDeque<SignatureRecord>,
 }
 
 impl State {
     fn vault(&mut self, name: &str) -> &mut Store {
-        self.vaults.entry(name.to_owned()).or_default()
+        self.vaults.entry(name.to_owned()).or_insert_with(|| Store::with_readiness_delay(self.readiness_delay))
     }
 }
 

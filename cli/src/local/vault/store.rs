@@ -50,6 +50,8 @@ pub(super) struct Version {
     pub(super) key: Arc<PrivateKey>,
     created: u64,
     updated: u64,
+    /// When it was added, and how long from then on it is unknown to requests.
+    spread: (Instant, Duration),
 }
 
 /// One vault.
@@ -58,6 +60,8 @@ pub(super) struct Store {
     keys: BTreeMap<String, Vec<Version>>,
     deleted: BTreeMap<String, Deleted>,
     recent: VecDeque<Instant>,
+    /// How long a version that is added now is unknown to requests.
+    readiness_delay: Duration,
 }
 
 struct Deleted {
@@ -96,7 +100,7 @@ impl Version {
         OsRng.fill_bytes(&mut id);
         let now = now();
         let id = format!("{:032x}", u128::from_be_bytes(id));
-        Self { id, made_of, key: Arc::new(key), created: now, updated: now }
+        Self { id, made_of, key: Arc::new(key), created: now, updated: now, spread: (Instant::now(), Duration::ZERO) }
     }
 
     /// The members `key`, `attributes` and `tags` of a key bundle.
@@ -140,6 +144,11 @@ impl Version {
         }
     }
 
+    fn has_spread(&self) -> bool {
+        let (added, delay) = self.spread;
+        added.elapsed() >= delay
+    }
+
     fn attributes(&self) -> Value {
         let Attributes { enabled, nbf, exp } = self.made_of.attributes;
         let mut attributes = json!({
@@ -161,9 +170,21 @@ impl Version {
 }
 
 impl Store {
-    /// Each key's name and newest version, by name.
+    pub(super) fn with_readiness_delay(readiness_delay: Duration) -> Self {
+        Self { readiness_delay, ..Self::default() }
+    }
+
+    /// A shorter delay is also for the versions that wait.
+    pub(super) fn set_readiness_delay(&mut self, delay: Duration) {
+        self.readiness_delay = delay;
+        for version in self.keys.values_mut().flatten() {
+            version.spread.1 = version.spread.1.min(delay);
+        }
+    }
+
+    /// The name and the newest version, by name, of each key that has spread.
     pub(super) fn keys(&self) -> impl Iterator<Item = (&str, &Version)> {
-        self.keys.iter().filter_map(|(name, versions)| Some((name.as_str(), versions.last()?)))
+        self.keys.keys().filter_map(|name| Some((name.as_str(), self.spread_version(name, None).ok()?)))
     }
 
     /// A key's versions in the order of their creation; at least one.
@@ -181,6 +202,30 @@ impl Store {
         found.ok_or_else(|| VaultError::key_not_found(&format!("{name}/{}", version.unwrap_or_default())))
     }
 
+    /// One version of a key, or the newest, as a request finds it: of the versions that have spread.
+    ///
+    /// No answer of its own is documented for a key that was made a moment ago, only how long it may take ("Enable
+    /// multi-region replication on Azure Managed HSM": up to six minutes until both regions have it). A replica that has
+    /// not heard of a key cannot tell it from one that never was, so the answer is that of such a key; and where it knows
+    /// older versions, the newest of these is the newest for it.
+    pub(super) fn spread_version(&self, name: &str, version: Option<&str>) -> Result<&Version, VaultError> {
+        let mut spread = self.spread_versions(name)?;
+        let found = match version {
+            None => spread.next_back(),
+            Some(id) => spread.find(|version| version.id == id),
+        };
+        found.ok_or_else(|| VaultError::key_not_found(&format!("{name}/{}", version.unwrap_or_default())))
+    }
+
+    /// A key's versions that have spread, in the order of their creation; at least one.
+    pub(super) fn spread_versions(
+        &self,
+        name: &str,
+    ) -> Result<impl DoubleEndedIterator<Item = &Version> + Clone, VaultError> {
+        let spread = self.versions(name)?.iter().filter(|version| version.has_spread());
+        if spread.clone().next().is_none() { Err(VaultError::key_not_found(name)) } else { Ok(spread) }
+    }
+
     /// Whether a version can be added to a key of this name.
     pub(super) fn accepts(&self, name: &str) -> Result<(), VaultError> {
         let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
@@ -190,8 +235,9 @@ impl Store {
         if self.deleted.contains_key(name) { Err(VaultError::deleted_but_recoverable(name)) } else { Ok(()) }
     }
 
-    pub(super) fn add(&mut self, name: &str, version: Version) -> Result<(), VaultError> {
+    pub(super) fn add(&mut self, name: &str, mut version: Version) -> Result<(), VaultError> {
         self.accepts(name)?;
+        version.spread = (Instant::now(), self.readiness_delay);
         self.keys.entry(name.to_owned()).or_default().push(version);
         Ok(())
     }

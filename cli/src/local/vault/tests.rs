@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http_body_util::Full;
@@ -328,6 +328,96 @@ async fn a_key_that_may_not_sign_does_not() {
     bench.ask("PATCH", "/keys/k", json!({"key_ops": ["verify"]})).await;
     let refused = bench.ask("POST", "/keys/k/sign", sign).await;
     assert_eq!(refused.code(), (403, "Forbidden", Some("KeyOperationForbidden")));
+}
+
+#[tokio::test]
+async fn a_version_that_may_not_sign_does_not_when_it_is_named_either() {
+    let bench = Bench::new();
+    let first = bench.key("k", KeySpec::P256).await;
+    let path = format!("/keys/k/{}/sign", first.rsplit('/').next().unwrap());
+    let newest = bench.vault.rotate("dev", "k").await.unwrap();
+    let sign = json!({"alg": "ES256", "value": URL_SAFE_NO_PAD.encode([0; 32])});
+    let version = first.rsplit('/').next();
+    for (attributes, inner) in [
+        (Attributes { enabled: Some(false), ..Attributes::default() }, "KeyDisabled"),
+        (Attributes { enabled: Some(true), nbf: Some(4_000_000_000), exp: None }, "KeyNotYetValid"),
+        (Attributes { nbf: Some(1), exp: Some(2), ..Attributes::default() }, "KeyExpired"),
+    ] {
+        bench.vault.update_attributes("dev", "k", version, attributes).unwrap();
+        assert_eq!(bench.ask("POST", &path, sign.clone()).await.code(), (403, "Forbidden", Some(inner)));
+        // The public half can be had of a key in any state; so can those of the other versions.
+        let bundle = bench.ask("GET", &format!("/keys/k/{}", version.unwrap()), Value::Null).await;
+        assert_eq!((bundle.status, &bundle.body["key"]["kid"]), (200, &json!(first)), "{inner}");
+        assert_eq!(bench.ask("POST", "/keys/k/sign", sign.clone()).await.body["kid"], newest);
+    }
+    bench.vault.delete("dev", "k").unwrap();
+    for path in [path.as_str(), "/keys/k/sign"] {
+        assert_eq!(bench.ask("POST", path, sign.clone()).await.code(), (404, "KeyNotFound", None), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn keys_of_the_hsm_types_are_made_as_the_others_and_sign_as_they_do() {
+    let bench = Bench::new();
+    for (spec, kty, alg) in [
+        (KeySpec::Rsa2048, "RSA-HSM", "PS256"),
+        (KeySpec::P256, "EC-HSM", "ES256"),
+        (KeySpec::P384, "EC-HSM", "ES384"),
+        (KeySpec::P521, "EC-HSM", "ES512"),
+        (KeySpec::P256K, "EC-HSM", "ES256K"),
+    ] {
+        bench.vault.create_key("dev", "k", spec.hsm()).await.unwrap();
+        let bundle = bench.ask("GET", "/keys/k", Value::Null).await.body;
+        assert_eq!((&bundle["key"]["kty"], &bundle["attributes"]["hsmPlatform"]), (&json!(kty), &json!("2")));
+        let digest = digest_for(alg);
+        let body = json!({"alg": alg, "value": URL_SAFE_NO_PAD.encode(&digest)});
+        let answer = bench.ask("POST", "/keys/k/sign", body).await;
+        assert!(holds(&bundle["key"], alg, &digest, &decode(&answer.body["value"])), "{alg}: {}", answer.body);
+    }
+    bench.vault.rotate("dev", "k").await.unwrap();
+    assert_eq!(bench.vault.key("dev", "k", None).unwrap()["key"]["kty"], "EC-HSM");
+    let later = Attributes { nbf: Some(4_000_000_000), ..Attributes::default() };
+    let options = KeyOptions { attributes: later, ..KeySpec::P256.into() };
+    bench.vault.create_key("dev", "later", options).await.unwrap();
+    let body = json!({"alg": "ES256", "value": URL_SAFE_NO_PAD.encode([0; 32])});
+    let refused = bench.ask("POST", "/keys/later/sign", body).await;
+    assert_eq!(refused.code(), (403, "Forbidden", Some("KeyNotYetValid")));
+}
+
+#[tokio::test]
+async fn what_is_new_can_be_unknown_for_a_time() {
+    const LONG: Duration = Duration::from_hours(1);
+    let bench = Bench::new();
+    let old = bench.key("old", KeySpec::P256).await;
+    bench.vault.set_readiness_delay(LONG);
+    let new = bench.vault.rotate("dev", "old").await.unwrap();
+    bench.key("new", KeySpec::P256).await;
+
+    let sign = json!({"alg": "ES256", "value": URL_SAFE_NO_PAD.encode([0; 32])});
+    let named = format!("/keys/old/{}", new.rsplit('/').next().unwrap());
+    let not_found = (404, "KeyNotFound", None);
+    for path in ["/keys/new", "/keys/new/versions", named.as_str()] {
+        assert_eq!(bench.ask("GET", path, Value::Null).await.code(), not_found, "{path}");
+    }
+    for path in ["/keys/new/sign", &format!("{named}/sign")] {
+        assert_eq!(bench.ask("POST", path, sign.clone()).await.code(), not_found, "{path}");
+    }
+    assert_eq!(bench.ask("GET", "/keys/old", Value::Null).await.body["key"]["kid"], old);
+    assert_eq!(bench.ask("POST", "/keys/old/sign", sign.clone()).await.body["kid"], old);
+    for path in ["/keys", "/keys/old/versions"] {
+        assert_eq!(bench.ask("GET", path, Value::Null).await.body["value"].as_array().unwrap().len(), 1, "{path}");
+    }
+    assert_eq!(bench.vault.key("dev", "old", None).unwrap()["key"]["kid"], new);
+
+    bench.vault.set_readiness_delay(Duration::from_millis(1));
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert_eq!(bench.ask("POST", "/keys/old/sign", sign.clone()).await.body["kid"], new);
+    bench.vault.set_readiness_delay(LONG);
+    assert_eq!(bench.ask("POST", "/keys/old/sign", sign.clone()).await.body["kid"], new);
+    bench.key("newer", KeySpec::P256).await;
+    assert_eq!(bench.ask("POST", "/keys/newer/sign", sign.clone()).await.code(), not_found);
+    bench.vault.set_readiness_delay(Duration::ZERO);
+    assert_eq!(bench.ask("POST", "/keys/newer/sign", sign).await.status, 200);
 }
 
 #[tokio::test]

@@ -1,0 +1,56 @@
+use azure_core::http::RequestContent;
+use azure_security_keyvault_keys::{KeyClient, KeyClientOptions, models::KeyType};
+
+use super::*;
+use crate::local::{tap::Fault, vault::KeySpec};
+
+async fn deployment(name: &str) -> Deployment {
+    let stack = Stack::start(&|_| ()).await.unwrap();
+    Deployment::start(&stack, name).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_deployment_has_three_containers_and_settings_that_name_them() {
+    let deployment = deployment("three").await;
+    let settings = deployment.settings("https://unused.vault.localhost/keys/unused");
+    for (setting, container, name) in [
+        ("SIGNET_RESULTS", deployment.results().unwrap(), "three-signed"),
+        ("SIGNET_REJECTED", deployment.rejected().unwrap(), "three-rejected"),
+        ("SIGNET_SOURCES", deployment.uploads().unwrap(), "three-uploads"),
+    ] {
+        assert!(settings[setting].ends_with(&format!("/{name}")), "{}", settings[setting]);
+        container.blob_client("a").upload(RequestContent::from(b"content".to_vec()), None).await.unwrap();
+        let path = format!("/{name}/a");
+        assert_eq!(deployment.taps.blob.count(|exchange| exchange.path == path && exchange.status == Some(201)), 1);
+    }
+}
+
+#[tokio::test]
+async fn vaults_of_a_deployment_are_told_apart_by_their_hosts() {
+    let deployment = deployment("vaults").await;
+    let first = deployment.create_key("signing", KeySpec::P256).await.unwrap();
+    let second = deployment.create_key_in("second", "signing", KeySpec::P384.hsm()).await.unwrap();
+    assert_eq!((first, second), (deployment.key_url(VAULT, "signing"), deployment.key_url("second", "signing")));
+    deployment.taps.vault.fail(Fault::status(403).host("second"));
+    for (vault, status) in [(VAULT, 200), ("second", 403), ("third", 404)] {
+        let outcome = key_type(&deployment, vault).await;
+        assert_eq!(outcome, if status == 200 { Ok(Some(KeyType::Ec)) } else { Err(Some(status)) }, "{vault}");
+        let host = format!("{vault}.vault.localhost");
+        let answered =
+            |exchange: &super::super::tap::Exchange| exchange.host == host && exchange.status == Some(status);
+        assert_eq!(deployment.taps.vault.count(answered), 1, "{vault}");
+    }
+    deployment.taps.vault.heal();
+    assert_eq!(key_type(&deployment, "second").await, Ok(Some(KeyType::EcHsm)));
+}
+
+/// The type of the key `signing`, or the status answered in its place.
+async fn key_type(deployment: &Deployment, vault: &str) -> Result<Option<KeyType>, Option<u16>> {
+    let options =
+        KeyClientOptions { client_options: client_options(&deployment.transport), ..KeyClientOptions::default() };
+    let client = KeyClient::new(&deployment.vault.url(vault), deployment.credential(), Some(options)).unwrap();
+    match client.get_key("signing", None).await {
+        Ok(response) => Ok(response.into_model().unwrap().key.unwrap().kty),
+        Err(error) => Err(error.http_status().map(u16::from)),
+    }
+}
