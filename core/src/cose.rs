@@ -3,9 +3,10 @@
 use std::fmt;
 
 use crate::{
-    algorithm::Algorithm,
+    algorithm::{Algorithm, Hasher},
     cbor::{self, Item, Reader},
     jwks::{JwkSet, SelectError},
+    key::PublicKey,
 };
 
 /// Labels of header parameters (RFC 9052, section 3.1; RFC 9597, section 2) and of the claim `iat` (RFC 8392, section 4).
@@ -134,37 +135,82 @@ impl std::error::Error for Refusal {}
 
 /// Verifies a message, tagged or not, with the key of the set that its header names.
 pub fn verify(message: &[u8], content: Option<&[u8]>, keys: &JwkSet) -> Result<Verified, Refusal> {
-    let message = Message::parse(message)?;
-    let mut header = Header::default();
-    header.read(message.protected, true)?;
-    let algorithm = header.algorithm.ok_or(Refusal::Algorithm(None))?;
-    header.read(message.unprotected, false)?;
-    let algorithm = Algorithm::ALL
-        .into_iter()
-        .find(|known| number(*known) == algorithm)
-        .ok_or(Refusal::Algorithm(Some(algorithm)))?;
-    let kid = header.kid.map(|kid| std::str::from_utf8(kid).map_err(|_| Refusal::Malformed("its kid is no text")));
-    let kid = kid.transpose()?;
-    let jwk = keys.select(kid).map_err(Refusal::Key)?;
-    if !jwk.allows(algorithm) {
-        return Err(Refusal::AlgorithmDoesNotFitKey);
-    }
-    let signed = match (message.payload, content) {
+    let signed = Signed::parse(message, keys)?;
+    let content = match (&signed.payload, content) {
         (Some(attached), Some(content)) if attached != content => return Err(Refusal::OtherContent),
         (Some(attached), _) => attached,
         (None, Some(content)) => content,
         (None, None) => return Err(Refusal::ContentMissing),
     };
-    let before = before_payload(message.protected, signed.len() as u64);
-    let digest = algorithm.hash().digest(&[&before, signed]);
-    jwk.key.verify(algorithm, &digest, message.signature).map_err(|_| Refusal::Signature)?;
-    Ok(Verified {
-        algorithm,
-        kid: kid.map(str::to_owned),
-        issued_at: header.issued_at,
-        content_type: header.content_type.map(str::to_owned),
-        content: signed.to_vec(),
-    })
+    let mut input = signed.input(content.len() as u64);
+    input.update(content);
+    signed.verify_digest(&input.finish())?;
+    let content = content.to_vec();
+    let Signed { algorithm, kid, issued_at, content_type, .. } = signed;
+    Ok(Verified { algorithm, kid, issued_at, content_type, content })
+}
+
+/// A message that has been read, with the key that its header names. Whether the signature is good is not known yet: that
+/// takes the digest of its [`input`](Self::input), into which a detached payload goes bit by bit, however large it is.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// The key's name, if a header has one.
+    pub kid: Option<String>,
+    /// When it was signed, in seconds since 1970, by the signer's word.
+    pub issued_at: Option<i64>,
+    /// Media type of the content, if the header has one.
+    pub content_type: Option<String>,
+    /// The payload; absent where it is detached.
+    pub payload: Option<Vec<u8>>,
+    key: PublicKey,
+    protected: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+impl Signed {
+    /// Reads a message, tagged or not, and refuses what no content could make valid: its form, its algorithm, its key.
+    pub fn parse(message: &[u8], keys: &JwkSet) -> Result<Self, Refusal> {
+        let message = Message::parse(message)?;
+        let mut header = Header::default();
+        header.read(message.protected, true)?;
+        let algorithm = header.algorithm.ok_or(Refusal::Algorithm(None))?;
+        header.read(message.unprotected, false)?;
+        let algorithm = Algorithm::ALL
+            .into_iter()
+            .find(|known| number(*known) == algorithm)
+            .ok_or(Refusal::Algorithm(Some(algorithm)))?;
+        let kid = header.kid.map(|kid| std::str::from_utf8(kid).map_err(|_| Refusal::Malformed("its kid is no text")));
+        let kid = kid.transpose()?;
+        let jwk = keys.select(kid, algorithm).map_err(Refusal::Key)?;
+        if !jwk.allows(algorithm) {
+            return Err(Refusal::AlgorithmDoesNotFitKey);
+        }
+        Ok(Self {
+            algorithm,
+            kid: kid.map(str::to_owned),
+            issued_at: header.issued_at,
+            content_type: header.content_type.map(str::to_owned),
+            payload: message.payload.map(<[u8]>::to_vec),
+            key: jwk.key,
+            protected: message.protected.to_vec(),
+            signature: message.signature.to_vec(),
+        })
+    }
+
+    /// The `Sig_structure` up to where a payload of so many bytes begins.
+    #[must_use]
+    pub fn input(&self, payload_bytes: u64) -> Hasher {
+        let mut hasher = self.algorithm.hash().hasher();
+        hasher.update(&before_payload(&self.protected, payload_bytes));
+        hasher
+    }
+
+    /// Whether the signature is good over an input with this digest.
+    pub fn verify_digest(&self, digest: &[u8]) -> Result<(), Refusal> {
+        self.key.verify(self.algorithm, digest, &self.signature).map_err(|_| Refusal::Signature)
+    }
 }
 
 struct Message<'a> {

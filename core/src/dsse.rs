@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    algorithm::{Algorithm, Hash},
+    algorithm::{Algorithm, Hash, unhex},
     base64,
     content::{ContentName, Predicate},
     json::{self, Members},
@@ -131,6 +131,10 @@ pub struct Statement {
     pub digests: Vec<(String, String)>,
     /// The predicate's type.
     pub predicate_type: String,
+    /// Media type of the subject, where the predicate is the default one.
+    pub content_type: Option<String>,
+    /// When it was signed, in seconds since 1970, by the signer's word, where the predicate is the default one.
+    pub issued_at: Option<i64>,
 }
 
 impl Statement {
@@ -144,20 +148,38 @@ impl Statement {
         let subject = Members::parse(array(members.value("subject")?)?.first()?).ok()?;
         let digests = Members::parse(subject.value("digest")?).ok()?;
         let digests = digests.iter().map(|(hash, text)| Some((hash.to_owned(), json::string(text)?.into_owned())));
+        let predicate_type = members.string("predicateType").map(Cow::into_owned)?;
+        let predicate = members.value("predicate").filter(|_| predicate_type == DEFAULT_PREDICATE_TYPE);
+        let predicate = predicate.and_then(|predicate| Members::parse(predicate).ok());
         Some(Self {
             name: subject.string("name")?.into_owned(),
             digests: digests.collect::<Option<_>>()?,
-            predicate_type: members.string("predicateType").map(Cow::into_owned)?,
+            content_type: predicate.as_ref().and_then(|p| p.string("contentType")).map(Cow::into_owned),
+            issued_at: predicate.and_then(|predicate| predicate.value("issuedAt")?.parse().ok()),
+            predicate_type,
         })
+    }
+
+    /// The hash functions of the digests that are understood.
+    pub fn hashes(&self) -> impl Iterator<Item = Hash> {
+        self.digests.iter().filter_map(|(name, _)| Hash::from_name(name))
+    }
+
+    /// Whether content is the subject, by every digest that is understood; `None` where none is. `digest` gives the
+    /// content's digest by each of [`hashes`](Self::hashes).
+    #[must_use]
+    pub fn is_about_content_with(&self, digest: impl Fn(Hash) -> Vec<u8>) -> Option<bool> {
+        let known = self.digests.iter().filter_map(|(name, hex)| Some((Hash::from_name(name)?, hex)));
+        // Hexadecimal is the same in either case.
+        let mut verdicts = known.map(|(hash, hex)| unhex(hex).is_some_and(|named| named == digest(hash))).peekable();
+        verdicts.peek()?;
+        Some(verdicts.all(|same| same))
     }
 
     /// Whether the content is the subject, by every digest that is understood; `None` where none is.
     #[must_use]
     pub fn is_about(&self, content: &[u8]) -> Option<bool> {
-        let known = self.digests.iter().filter_map(|(name, hex)| Some((Hash::from_name(name)?, hex)));
-        let mut verdicts = known.map(|(hash, hex)| crate::algorithm::hex(&hash.digest(&[content])) == *hex).peekable();
-        verdicts.peek()?;
-        Some(verdicts.all(|same| same))
+        self.is_about_content_with(|hash| hash.digest(&[content]))
     }
 }
 
@@ -166,4 +188,34 @@ fn array(text: &str) -> Option<Vec<&str>> {
     struct Array<'a>(#[serde(borrow)] Vec<&'a RawValue>);
     let Array(items) = serde_json::from_str(text).ok()?;
     Some(items.into_iter().map(RawValue::get).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::ContentName;
+
+    fn parse(predicate: Option<&Predicate>) -> Statement {
+        let content =
+            ContentName { hash: Hash::Sha256, hex: crate::algorithm::sha256_hex(b"c").to_uppercase(), detached: false };
+        Statement::parse(statement("a/b", &content, predicate, "text/plain", 7).as_bytes()).expect("a statement")
+    }
+
+    #[test]
+    fn a_statement_says_of_what_and_when_it_is() {
+        let read = parse(None);
+        assert_eq!(
+            (read.name.as_str(), read.content_type.as_deref(), read.issued_at),
+            ("a/b", Some("text/plain"), Some(7))
+        );
+        assert_eq!(read.hashes().collect::<Vec<_>>(), [Hash::Sha256]);
+        assert_eq!((read.is_about(b"c"), read.is_about(b"d")), (Some(true), Some(false)));
+    }
+
+    #[test]
+    fn what_a_foreign_predicate_means_is_not_guessed() {
+        let json = Some(r#"{"contentType":"a/b","issuedAt":1}"#.to_owned());
+        let read = parse(Some(&Predicate { predicate_type: "https://example.com/p".to_owned(), json }));
+        assert_eq!((read.content_type, read.issued_at), (None, None));
+    }
 }

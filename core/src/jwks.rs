@@ -17,9 +17,13 @@ pub const BLOB_NAME: &str = ".well-known/jwks.json";
 /// Media type of the set (RFC 7517, section 8.5.2).
 pub const CONTENT_TYPE: &str = "application/jwk-set+json";
 
-/// A JWK Set. Keys that nobody here can use are kept as they stand.
+/// A JWK Set. Keys that nobody here can use, and members beside `keys`, are kept as they stand.
 #[derive(Clone, Debug, Default)]
-pub struct JwkSet(Vec<String>);
+pub struct JwkSet {
+    keys: Vec<String>,
+    /// The other members: name and value, both as JSON.
+    others: Vec<(String, String)>,
+}
 
 impl JwkSet {
     /// Reads a set; the error says what is wrong with its form.
@@ -29,63 +33,73 @@ impl JwkSet {
         let members = Members::parse(text).map_err(|error| error.to_string())?;
         let keys = members.value("keys").ok_or("there is no member `keys`")?;
         let Keys(keys) = serde_json::from_str(keys).map_err(|_| "`keys` is no array of JSON objects")?;
-        Ok(Self(keys.into_iter().map(|key| key.get().to_owned()).collect()))
+        let keys = keys.into_iter().map(|key| key.get().to_owned()).collect();
+        let others = members.iter().filter(|(name, _)| *name != "keys");
+        let others = others.map(|(name, value)| (serde_json::Value::from(name).to_string(), value.to_owned()));
+        Ok(Self { keys, others: others.collect() })
     }
 
     /// How many keys there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.keys.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty()
     }
 
     /// Whether a key with this `kid` is in the set.
     #[must_use]
     pub fn contains(&self, kid: &str) -> bool {
-        self.0.iter().any(|key| kid_of(key).as_deref() == Some(kid))
+        self.keys.iter().any(|key| kid_of(key).as_deref() == Some(kid))
     }
 
     /// Adds a key unless one with this `kid` is there.
     pub fn add(&mut self, kid: &str, key: &PublicKey) {
         if !self.contains(kid) {
-            self.0.push(jwk(kid, key));
+            self.keys.push(jwk(kid, key));
         }
     }
 
-    /// The key for a signature: the one with this `kid`, or the only one where the signature names none.
-    pub fn select(&self, kid: Option<&str>) -> Result<Jwk, SelectError> {
-        let text = match kid {
-            Some(kid) => {
-                let mut matching = self.0.iter().filter(|key| kid_of(key).as_deref() == Some(kid));
-                match (matching.next(), matching.next()) {
-                    (Some(key), None) => key,
-                    (Some(_), Some(_)) => return Err(SelectError::Ambiguous),
-                    (None, _) => return Err(SelectError::NotInSet(kid.to_owned())),
+    /// The key for a signature: the one with this `kid`, or the only one where the signature names none. Keys of different
+    /// types may share a `kid` (RFC 7517, section 4.5): of several, the one that allows the algorithm is meant.
+    pub fn select(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<Jwk, SelectError> {
+        let matching: Vec<&String> = match kid {
+            Some(kid) => self.keys.iter().filter(|key| kid_of(key).as_deref() == Some(kid)).collect(),
+            None => self.keys.iter().collect(),
+        };
+        match (matching.as_slice(), kid) {
+            ([key], _) => Jwk::parse(key).map_err(SelectError::Unusable),
+            ([], Some(kid)) => Err(SelectError::NotInSet(kid.to_owned())),
+            (several, Some(_)) => {
+                let usable = several.iter().filter_map(|key| Jwk::parse(key).ok());
+                let mut fitting = usable.filter(|jwk| jwk.allows(algorithm));
+                match (fitting.next(), fitting.next()) {
+                    (Some(jwk), None) => Ok(jwk),
+                    _ => Err(SelectError::Ambiguous),
                 }
             }
-            None => match self.0.as_slice() {
-                [key] => key,
-                _ => return Err(SelectError::Ambiguous),
-            },
-        };
-        Jwk::parse(text).map_err(SelectError::Unusable)
+            (_, None) => Err(SelectError::Ambiguous),
+        }
     }
 
     /// Every key of the set that can verify something here.
     pub fn usable(&self) -> impl Iterator<Item = Jwk> {
-        self.0.iter().filter_map(|key| Jwk::parse(key).ok())
+        self.keys.iter().filter_map(|key| Jwk::parse(key).ok())
     }
 }
 
 impl fmt::Display for JwkSet {
     /// The JSON text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{\"keys\":[{}]}}", self.0.join(","))
+        write!(f, "{{\"keys\":[{}]", self.keys.join(","))?;
+        for (name, value) in &self.others {
+            write!(f, ",{name}:{value}")?;
+        }
+        f.write_str("}")
     }
 }
 
@@ -200,7 +214,7 @@ mod tests {
     #[test]
     fn keys_of_others_survive_a_merge() {
         let mut set = JwkSet::parse(SET).expect("a set");
-        let key = set.select(Some("1")).expect("an EC key").key;
+        let key = set.select(Some("1"), Algorithm::Es256).expect("an EC key").key;
         set.add("1", &key);
         assert_eq!(set.len(), 2, "it is there already");
         set.add("3", &key);
@@ -211,11 +225,38 @@ mod tests {
     }
 
     #[test]
+    fn members_of_others_survive_a_merge() {
+        let text = r#"{"note":[1, 2],"keys":[],"a\u0022b":{ "x":1.0}}"#;
+        let mut set = JwkSet::parse(text).expect("a set");
+        set.add("1", &JwkSet::parse(SET).expect("a set").select(Some("1"), Algorithm::Es256).expect("a key").key);
+        let again = JwkSet::parse(&set.to_string()).expect("a set");
+        assert_eq!(again.len(), 1);
+        assert!(again.to_string().ends_with(r#"],"note":[1, 2],"a\"b":{ "x":1.0}}"#), "{again}");
+        assert_eq!(JwkSet::default().to_string(), r#"{"keys":[]}"#);
+    }
+
+    /// RFC 7520, section 3: an EC and an RSA key of one name.
+    #[test]
+    fn of_keys_with_one_name_the_algorithm_chooses() {
+        let ec = r#"{"kty":"EC","kid":"b","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}"#;
+        let rsa = format!(r#"{{"kty":"RSA","kid":"b","n":"{}","e":"AQAB"}}"#, crate::jws::published::RSA_N);
+        let oct = r#"{"kty":"oct","kid":"b","k":"AAAA"}"#;
+        let set = JwkSet::parse(&format!(r#"{{"keys":[{ec},{rsa},{oct}]}}"#)).expect("a set");
+        for algorithm in [Algorithm::Es256, Algorithm::Ps256, Algorithm::Rs512] {
+            let jwk = set.select(Some("b"), algorithm).expect("a key");
+            assert_eq!(jwk.key.curve().is_some(), algorithm.is_ecdsa(), "{algorithm}");
+        }
+        assert!(matches!(set.select(Some("b"), Algorithm::Es384), Err(SelectError::Ambiguous)));
+        let twice = JwkSet::parse(&format!(r#"{{"keys":[{ec},{ec}]}}"#)).expect("a set");
+        assert!(matches!(twice.select(Some("b"), Algorithm::Es256), Err(SelectError::Ambiguous)));
+    }
+
+    #[test]
     fn a_key_is_chosen_by_name_or_by_being_alone() {
         let set = JwkSet::parse(SET).expect("a set");
-        assert!(matches!(set.select(Some("9")), Err(SelectError::NotInSet(kid)) if kid == "9"));
-        assert!(matches!(set.select(Some("2")), Err(SelectError::Unusable(_))));
-        assert!(matches!(set.select(None), Err(SelectError::Ambiguous)));
+        assert!(matches!(set.select(Some("9"), Algorithm::Es256), Err(SelectError::NotInSet(kid)) if kid == "9"));
+        assert!(matches!(set.select(Some("2"), Algorithm::Es256), Err(SelectError::Unusable(_))));
+        assert!(matches!(set.select(None, Algorithm::Es256), Err(SelectError::Ambiguous)));
     }
 
     #[test]

@@ -4,10 +4,11 @@
 use std::{borrow::Cow, fmt};
 
 use crate::{
-    algorithm::Algorithm,
+    algorithm::{Algorithm, Hasher},
     base64,
     json::{self, Members},
     jwks::{JwkSet, SelectError},
+    key::PublicKey,
 };
 
 /// A JWS whose signature is good.
@@ -74,49 +75,128 @@ impl std::error::Error for Refusal {}
 /// Verifies a JWS with the key of the set that its header names. `content` is needed where the payload is detached, and
 /// compared where it is not.
 pub fn verify(document: &str, content: Option<&[u8]>, keys: &JwkSet) -> Result<Verified, Refusal> {
-    let jws = Jws::parse(document.trim_ascii())?;
-    let header_json = decode(jws.protected, "protected")?;
-    let header_text = String::from_utf8(header_json).map_err(|_| malformed("the header is not UTF-8"))?;
-    let header = Members::parse(&header_text).map_err(|error| malformed(format!("the header: {error}")))?;
-    if let Some(unprotected) = &jws.unprotected {
-        check_unprotected(unprotected, &header)?;
-    }
-
-    let algorithm_name = header.string("alg").ok_or_else(|| Refusal::Algorithm("(none is given)".to_owned()))?;
-    let algorithm: Algorithm =
-        algorithm_name.parse().map_err(|_| Refusal::Algorithm(algorithm_name.clone().into_owned()))?;
-    let encoded = payload_is_encoded(&header)?;
-    let kid = header.value("kid").or_else(|| jws.unprotected.as_ref()?.value("kid"));
-    let kid = kid.map(|kid| json::string(kid).ok_or_else(|| malformed("`kid` is no string"))).transpose()?;
-    let kid = kid.map(Cow::into_owned);
-    let jwk = keys.select(kid.as_deref()).map_err(Refusal::Key)?;
-    if !jwk.allows(algorithm) {
-        return Err(Refusal::AlgorithmDoesNotFitKey);
-    }
-
-    let signature = decode(jws.signature, "signature")?;
-    let attached = match &jws.payload {
-        Some(payload) if encoded => Some(Cow::Owned(decode(payload, "payload")?)),
-        Some(payload) => Some(Cow::Borrowed(payload.as_bytes())),
-        None => None,
-    };
-    let signed = match (attached, content) {
+    let signed = Signed::parse(document, keys)?;
+    let content = match (&signed.payload, content) {
         (Some(attached), Some(content)) if attached != content => return Err(Refusal::OtherContent),
         (Some(attached), _) => attached,
-        (None, Some(content)) => Cow::Borrowed(content),
+        (None, Some(content)) => content,
         (None, None) => return Err(Refusal::ContentMissing),
     };
-    let input = if encoded { Cow::Owned(base64::encode_url(&signed).into_bytes()) } else { signed.clone() };
-    let digest = algorithm.hash().digest(&[jws.protected.as_bytes(), b".", &input]);
-    jwk.key.verify(algorithm, &digest, &signature).map_err(|_| Refusal::Signature)?;
+    let mut input = signed.input();
+    input.update(content);
+    signed.verify_digest(&input.finish())?;
+    let content = content.to_vec();
+    let Signed { algorithm, kid, issued_at, content_type, .. } = signed;
+    Ok(Verified { algorithm, kid, issued_at, content_type, content })
+}
 
-    Ok(Verified {
-        algorithm,
-        kid,
-        issued_at: header.value("iat").and_then(|iat| iat.parse().ok()),
-        content_type: header.string("cty").map(Cow::into_owned),
-        content: signed.into_owned(),
-    })
+/// A JWS that has been read, with the key that its header names. Whether the signature is good is not known yet: that
+/// takes the digest of its [`input`](Self::input), into which a detached payload goes bit by bit, however large it is.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// The key's name, if the header has one.
+    pub kid: Option<String>,
+    /// When it was signed, in seconds since 1970, by the signer's word.
+    pub issued_at: Option<i64>,
+    /// Media type of the content, if the header has one.
+    pub content_type: Option<String>,
+    /// The payload, decoded; absent where it is detached.
+    pub payload: Option<Vec<u8>>,
+    key: PublicKey,
+    protected: String,
+    is_encoded: bool,
+    signature: Vec<u8>,
+}
+
+impl Signed {
+    /// Reads a JWS, and refuses what no content could make valid: its form, its algorithm, its critical headers, its key.
+    pub fn parse(document: &str, keys: &JwkSet) -> Result<Self, Refusal> {
+        let jws = Jws::parse(document.trim_ascii())?;
+        let header_json = decode(jws.protected, "protected")?;
+        let header_text = String::from_utf8(header_json).map_err(|_| malformed("the header is not UTF-8"))?;
+        let header = Members::parse(&header_text).map_err(|error| malformed(format!("the header: {error}")))?;
+        if let Some(unprotected) = &jws.unprotected {
+            check_unprotected(unprotected, &header)?;
+        }
+
+        let algorithm_name = header.string("alg").ok_or_else(|| Refusal::Algorithm("(none is given)".to_owned()))?;
+        let algorithm: Algorithm =
+            algorithm_name.parse().map_err(|_| Refusal::Algorithm(algorithm_name.clone().into_owned()))?;
+        let is_encoded = payload_is_encoded(&header)?;
+        let kid = header.value("kid").or_else(|| jws.unprotected.as_ref()?.value("kid"));
+        let kid = kid.map(|kid| json::string(kid).ok_or_else(|| malformed("`kid` is no string"))).transpose()?;
+        let kid = kid.map(Cow::into_owned);
+        let jwk = keys.select(kid.as_deref(), algorithm).map_err(Refusal::Key)?;
+        if !jwk.allows(algorithm) {
+            return Err(Refusal::AlgorithmDoesNotFitKey);
+        }
+
+        let signature = decode(jws.signature, "signature")?;
+        let payload = match &jws.payload {
+            Some(payload) if is_encoded => Some(decode(payload, "payload")?),
+            Some(payload) => Some(payload.as_bytes().to_vec()),
+            None => None,
+        };
+        Ok(Self {
+            algorithm,
+            kid,
+            issued_at: header.value("iat").and_then(|iat| iat.parse().ok()),
+            content_type: header.string("cty").map(Cow::into_owned),
+            payload,
+            key: jwk.key,
+            protected: jws.protected.to_owned(),
+            is_encoded,
+            signature,
+        })
+    }
+
+    /// The signing input up to where the payload begins (RFC 7515, section 5.1; RFC 7797, section 3).
+    #[must_use]
+    pub fn input(&self) -> Input {
+        let mut hasher = self.algorithm.hash().hasher();
+        hasher.update(self.protected.as_bytes());
+        hasher.update(b".");
+        Input { hasher, is_encoded: self.is_encoded, rest: Vec::new() }
+    }
+
+    /// Whether the signature is good over an input with this digest.
+    pub fn verify_digest(&self, digest: &[u8]) -> Result<(), Refusal> {
+        self.key.verify(self.algorithm, digest, &self.signature).map_err(|_| Refusal::Signature)
+    }
+}
+
+/// The signing input of a JWS, hashed as the payload comes in.
+#[derive(Clone, Debug)]
+pub struct Input {
+    hasher: Hasher,
+    is_encoded: bool,
+    /// Bytes that do not fill a group of three yet; Base64url makes four letters of one.
+    rest: Vec<u8>,
+}
+
+impl Input {
+    /// Takes the next bytes of the payload in, unencoded.
+    pub fn update(&mut self, content: &[u8]) {
+        if !self.is_encoded {
+            return self.hasher.update(content);
+        }
+        // Few at a time: the letters need memory of their own.
+        for piece in content.chunks(3 << 14) {
+            self.rest.extend_from_slice(piece);
+            let whole = self.rest.len() - self.rest.len() % 3;
+            self.hasher.update(base64::encode_url(&self.rest[..whole]).as_bytes());
+            self.rest.drain(..whole);
+        }
+    }
+
+    /// The digest that is signed.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<u8> {
+        self.hasher.update(base64::encode_url(&self.rest).as_bytes());
+        self.hasher.finish()
+    }
 }
 
 /// The parts of a JWS, still encoded; `payload` is absent where it is detached.
@@ -221,5 +301,7 @@ mod forms;
 pub(crate) mod published;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod streams;
 #[cfg(test)]
 mod vectors;

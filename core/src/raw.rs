@@ -1,6 +1,11 @@
 //! Bare signatures as `openssl dgst` and cosign take them: Base64, ECDSA in DER.
 
-use crate::{algorithm::Algorithm, base64, key::Curve};
+use crate::{
+    algorithm::{Algorithm, Hash},
+    base64,
+    jwks::{Jwk, JwkSet, SelectError},
+    key::Curve,
+};
 
 /// The text of a `.sig` blob.
 #[must_use]
@@ -16,6 +21,68 @@ pub fn decode(algorithm: Algorithm, curve: Option<Curve>, text: &str) -> Option<
         Some(curve) if algorithm.is_ecdsa() => ecdsa_from_der(&bytes, curve.coordinate_bytes()),
         None if !algorithm.is_ecdsa() => Some(bytes),
         _ => None,
+    }
+}
+
+/// A bare signature with all keys and algorithms that may have made it, since it says neither. Which one has is known once
+/// the content's digests are, so that the content may come bit by bit, however large it is.
+#[derive(Clone, Debug)]
+pub struct Signed(Vec<Candidate>);
+
+/// A key and an algorithm that may have made a signature.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The key.
+    pub jwk: Jwk,
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// The signature as the key verifies it.
+    signature: Vec<u8>,
+}
+
+impl Signed {
+    /// Reads the text of a `.sig` blob. The candidates are the keys of the set with this `kid`, or else all, and this
+    /// algorithm, or else all that a key allows.
+    ///
+    /// # Errors
+    /// No usable key of the set has the `kid`.
+    pub fn parse(
+        text: &str,
+        kid: Option<&str>,
+        algorithm: Option<Algorithm>,
+        keys: &JwkSet,
+    ) -> Result<Self, SelectError> {
+        let jwks: Vec<Jwk> = keys.usable().filter(|jwk| kid.is_none() || jwk.kid.as_deref() == kid).collect();
+        if let (true, Some(kid)) = (jwks.is_empty(), kid) {
+            return Err(if keys.contains(kid) {
+                SelectError::Unusable("it is no public key for signatures".to_owned())
+            } else {
+                SelectError::NotInSet(kid.to_owned())
+            });
+        }
+        let candidates = jwks.iter().flat_map(|jwk| {
+            let algorithms = Algorithm::ALL.into_iter().filter(|known| algorithm.is_none_or(|named| named == *known));
+            algorithms.filter(|known| jwk.allows(*known)).filter_map(|known| {
+                let signature = decode(known, jwk.key.curve(), text)?;
+                Some(Candidate { jwk: jwk.clone(), algorithm: known, signature })
+            })
+        });
+        Ok(Self(candidates.collect()))
+    }
+
+    /// The hash functions of which the content's digests are needed; some may be there twice.
+    pub fn hashes(&self) -> impl Iterator<Item = Hash> {
+        self.0.iter().map(|candidate| candidate.algorithm.hash())
+    }
+
+    /// Who made the signature, if any of them did. `digest` gives the content's digest by each of
+    /// [`hashes`](Self::hashes).
+    #[must_use]
+    pub fn signer(&self, digest: impl Fn(Hash) -> Vec<u8>) -> Option<&Candidate> {
+        self.0.iter().find(|candidate| {
+            let Candidate { jwk, algorithm, signature } = candidate;
+            jwk.key.verify(*algorithm, &digest(algorithm.hash()), signature).is_ok()
+        })
     }
 }
 
@@ -87,6 +154,28 @@ fn read(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Signer, stranger};
+
+    #[test]
+    fn who_made_a_bare_signature_is_found_among_the_keys_of_a_set() {
+        for algorithm in Algorithm::ALL {
+            let signer = Signer::new(algorithm);
+            let mut keys = JwkSet::default();
+            keys.add("other", &stranger(&signer.key.public));
+            keys.add(&signer.key.kid, &signer.key.public);
+            let digest = |hash: Hash| hash.digest(&[b"content"]);
+            let text = encode(algorithm, &signer.sign(&digest(algorithm.hash())));
+            for (kid, named) in [(None, None), (Some(signer.key.kid.as_str()), Some(algorithm))] {
+                let signed = Signed::parse(&text, kid, named, &keys).expect("candidates");
+                assert!(signed.hashes().any(|hash| hash == algorithm.hash()));
+                let found = signed.signer(digest).expect("the signer");
+                assert_eq!((found.jwk.kid.as_ref(), found.algorithm), (Some(&signer.key.kid), algorithm));
+                assert!(signed.signer(|hash| hash.digest(&[b"other"])).is_none(), "{algorithm}");
+            }
+            assert!(Signed::parse(&text, Some("other"), None, &keys).expect("candidates").signer(digest).is_none());
+            assert!(matches!(Signed::parse(&text, Some("9"), None, &keys), Err(SelectError::NotInSet(_))));
+        }
+    }
 
     #[test]
     fn der_round_trips_at_every_width_and_edge() {

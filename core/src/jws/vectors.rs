@@ -183,12 +183,18 @@ fn what_is_published_with_a_shared_secret_or_with_none_is_refused() {
 }
 
 #[test]
-fn one_name_for_two_keys_is_refused() {
+fn of_two_keys_with_one_name_the_algorithm_chooses() {
     // RFC 7520 gives its EC key and its RSA key the same name.
     let (ec, rsa) = (ec_jwk(BILBO, "P-521", EC_X, EC_Y), rsa_jwk(BILBO, RSA_N));
     let keys = JwkSet::parse(&format!("{{\"keys\":[{ec},{rsa}]}}")).expect("a set");
+    for (header, signature) in [(HEADER_4_1, SIGNATURE_4_1), (HEADER_4_2, SIGNATURE_4_2), (HEADER_4_3, SIGNATURE_4_3)] {
+        assert!(verify(&format!("{header}.{PAYLOAD_7520}.{signature}"), None, &keys).is_ok(), "{header}");
+    }
+    let other_kind = format!("{HEADER_4_3}.{PAYLOAD_7520}.{SIGNATURE_4_1}");
+    assert_eq!(verify(&other_kind, None, &keys), Err(Refusal::Signature));
+    let twice = JwkSet::parse(&format!("{{\"keys\":[{ec},{rsa},{ec}]}}")).expect("a set");
     let document = format!("{HEADER_4_3}.{PAYLOAD_7520}.{SIGNATURE_4_3}");
-    assert_eq!(verify(&document, None, &keys), Err(Refusal::Key(SelectError::Ambiguous)));
+    assert_eq!(verify(&document, None, &twice), Err(Refusal::Key(SelectError::Ambiguous)));
 }
 
 /// RFC 7797, section 4 has its examples with HS256 only: the same header and payload with other keys.
