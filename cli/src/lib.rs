@@ -3,11 +3,15 @@
 //! - [`verbs`]: one file for each thing that the tool does
 //! - [`local`]: the local stack
 //! - [`settings`]: the app settings, as the tool finds them
-//! - [`remote`]: reading blobs and key sets from where they are published
+//! - [`remote`], [`content`]: reading what is published, and what was signed
+//! - [`key_set`], [`vault`]: the published keys, and the vaults' own
 //! - [`table`]: what people see
 
+pub mod content;
+pub mod key_set;
 pub mod local;
 pub mod remote;
 pub mod settings;
 pub mod table;
+pub mod vault;
 pub mod verbs;

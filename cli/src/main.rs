@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use signet::{
     settings,
-    verbs::{demo, dev, package, send, verify},
+    verbs::{demo, dev, keys, package, send, verify},
 };
 
 /// Queue in, signature out: the operator's tool of Signet.
@@ -30,6 +30,8 @@ enum Verb {
     Send(send::Options),
     /// Verifies a result with the published keys: exit 0 valid, 1 not valid, 2 could not tell
     Verify(verify::Options),
+    /// Shows the versions of the keys: exit 0 all enabled ones are published, 1 not, 2 could not tell
+    Keys(keys::Options),
     /// Builds the handler in the shipping profile and puts it at bin/handler
     Package(package::Options),
 }
@@ -37,7 +39,7 @@ enum Verb {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // The other verbs talk to the local stack or to cargo, to which settings for Azure would be a hindrance.
-    if matches!(arguments.verb, Verb::Send(_) | Verb::Verify(_)) {
+    if matches!(arguments.verb, Verb::Send(_) | Verb::Verify(_) | Verb::Keys(_)) {
         match settings::load(arguments.settings.as_deref()) {
             Ok(settings::Loaded::Here) => {}
             Ok(settings::Loaded::InChild(code)) => return code.into(),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
             Verb::Dev(options) => dev::run(&options).await,
             Verb::Send(options) => send::run(&options).await,
             Verb::Verify(options) => Ok(verify::run(&options).await),
+            Verb::Keys(options) => keys::run(&options).await,
             Verb::Package(options) => package::run(&options).await,
         }
     });

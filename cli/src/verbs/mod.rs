@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod dev;
+pub mod keys;
 pub mod package;
 pub mod send;
 pub mod verify;

@@ -1,6 +1,7 @@
 //! `signet send`: work items onto the queue, checked first as the handler will read them.
 
 use std::{
+    fmt,
     io::Read,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -8,32 +9,59 @@ use std::{
 
 use azure_storage_queue::{QueueServiceClient, QueueServiceClientOptions, models::QueueMessage};
 use clap::Args;
-use signet_azure::client_options;
+use serde_json::{Value, json};
+use signet_azure::{client_options, failure::Failure};
 use signet_core::{
+    algorithm::{Hash, hex, unhex},
     base64,
     format::Format,
     work_item::{MAX_MESSAGE_BYTES, WorkItem},
 };
 
-use crate::settings::{self, Error};
+use crate::{
+    content::Content,
+    remote::Remote,
+    settings::{self, Error},
+};
 
 /// What to send.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// Files with one work item each; `-` or none: standard input
+    /// Files with one work item each; `-`, or nothing at all: standard input
     files: Vec<PathBuf>,
     /// Take the files as content to be signed, not as work items
     #[arg(long)]
     content: bool,
-    /// The item's id, with --content; default: the file's name
-    #[arg(long, requires = "content")]
+    /// A file as content to be signed, in the message
+    #[arg(long, value_name = "PATH")]
+    file: Vec<PathBuf>,
+    /// A blob as content to be signed; the handler reads it
+    #[arg(long, value_name = "URL")]
+    source: Option<String>,
+    /// The one state of the source that is meant
+    #[arg(long, requires = "source")]
+    etag: Option<String>,
+    /// The version of the source that is meant
+    #[arg(long, value_name = "VERSION", requires = "source")]
+    version_id: Option<String>,
+    /// A digest in place of the content, for raw and dsse: `sha256:HEX`, or a file to be digested here; sha384 and sha512, too
+    #[arg(long, value_name = "FILE-OR-HASH:HEX")]
+    digest: Vec<String>,
+    /// The item's id; default: the file's name
+    #[arg(long)]
     id: Option<String>,
-    /// The formats to ask for, with --content; default: the handler's
-    #[arg(long, requires = "content", value_delimiter = ',')]
+    /// The formats to ask for; default: the handler's
+    #[arg(long, value_delimiter = ',')]
     format: Vec<String>,
-    /// The content's media type, with --content
-    #[arg(long, requires = "content")]
+    /// The content's media type
+    #[arg(long)]
     content_type: Option<String>,
+    /// What is to be attested in a dsse result: the predicate's type
+    #[arg(long, value_name = "URI")]
+    predicate_type: Option<String>,
+    /// The predicate: a file with a JSON object
+    #[arg(long, value_name = "FILE", requires = "predicate_type")]
+    predicate: Option<PathBuf>,
     /// Send what the handler would reject, too
     #[arg(long)]
     unchecked: bool,
@@ -42,84 +70,225 @@ pub struct Options {
     json: bool,
 }
 
-/// Sends each file as one message to `SIGNET_QUEUE` at `WorkQueue__queueServiceUri`.
+/// Sends each item as one message to `SIGNET_QUEUE` at `WorkQueue__queueServiceUri`.
 pub async fn run(options: &Options) -> Result<ExitCode, Error> {
-    let standard_input = [PathBuf::from("-")];
-    let files = if options.files.is_empty() { &standard_input[..] } else { &options.files };
-    if options.id.is_some() && files.len() > 1 {
-        return Err("--id names one item, but there are several files".into());
-    }
-    let mut messages = Vec::new();
-    for file in files {
-        let bytes = read(file)?;
-        let message = if options.content { wrap(options, file, &bytes) } else { text(file, bytes)? };
+    let remote = Remote::new()?;
+    let messages = options.messages(&remote).await?;
+    for Message { origin, text } in &messages {
+        if text.len() > MAX_MESSAGE_BYTES {
+            return Err(too_large(origin, text.len()));
+        }
         if !options.unchecked {
-            let checked = WorkItem::parse(message.as_bytes(), Format::Jws);
-            checked.map_err(|rejection| format!("{}: {}: {}", file.display(), rejection.reason, rejection.detail))?;
+            check(origin, text)?;
         }
-        if message.len() > MAX_MESSAGE_BYTES {
-            let (name, length) = (file.display(), message.len());
-            return Err(format!("{name}: the message has {length} bytes; a queue takes {MAX_MESSAGE_BYTES}").into());
-        }
-        messages.push((file, message));
     }
 
-    let transport = settings::connect()?;
     let client = QueueServiceClient::new(
         settings::required_url("WorkQueue__queueServiceUri")?,
-        Some(settings::identity(&transport)?.credential()),
+        Some(settings::identity(remote.transport())?.credential()),
         Some(QueueServiceClientOptions {
-            client_options: client_options(&transport),
+            client_options: client_options(remote.transport()),
             ..QueueServiceClientOptions::default()
         }),
     )?;
     let name = settings::required("SIGNET_QUEUE")?;
     let queue = client.queue_client(&name)?;
-    for (file, message) in messages {
-        let content = QueueMessage { message_text: Some(message) };
-        let sent = queue.send_message(content.try_into()?, None).await.map_err(|error| {
-            let failure = signet_azure::failure::Failure::from(&error);
-            format!("{} was not sent to {name}: {}", file.display(), failure.message)
-        })?;
+    for Message { origin, text } in messages {
+        let content = QueueMessage { message_text: Some(text) };
+        let sent = queue
+            .send_message(content.try_into()?, None)
+            .await
+            .map_err(|error| format!("{origin} was not sent to {name}: {}", Failure::from(&error).message))?;
         let id = sent.into_model()?.items.and_then(|sent| sent.into_iter().next()).and_then(|sent| sent.message_id);
         let id = id.unwrap_or_default();
         if options.json {
-            println!("{}", serde_json::json!({ "file": file, "queue": name, "messageId": id }));
+            let mut line = json!({ "queue": name, "messageId": id });
+            line[origin.kind()] = Value::from(origin.to_string());
+            println!("{line}");
         } else {
-            println!("{} → {name}  {id}", file.display());
+            println!("{origin} → {name}  {id}");
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, Error> {
-    if file == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes)?;
-        return Ok(bytes);
+/// A message, and what it was made of.
+struct Message {
+    origin: Origin,
+    text: String,
+}
+
+/// Where an item is from.
+#[derive(Clone, Debug)]
+enum Origin {
+    File(PathBuf),
+    Source(String),
+    Digest(String),
+}
+
+impl Origin {
+    /// The member's name in JSON output.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Source(_) => "source",
+            Self::Digest(_) => "digest",
+        }
     }
-    std::fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()).into())
 }
 
-fn text(file: &Path, bytes: Vec<u8>) -> Result<String, Error> {
-    let text = String::from_utf8(bytes)
-        .map_err(|_| format!("{} is not UTF-8: to have it signed as it is, add --content", file.display()))?;
-    Ok(text)
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Source(text) | Self::Digest(text) => f.write_str(text),
+        }
+    }
 }
 
-/// A work item around content, byte for byte.
-fn wrap(options: &Options, file: &Path, bytes: &[u8]) -> String {
-    let mut members = Vec::new();
+impl Options {
+    /// Every message, in the order of the arguments.
+    async fn messages(&self, remote: &Remote) -> Result<Vec<Message>, Error> {
+        let made = self.file.len() + self.digest.len() + usize::from(self.source.is_some());
+        let standard_input = [PathBuf::from("-")];
+        let files = if self.files.is_empty() && made == 0 { &standard_input[..] } else { &self.files };
+        self.check_combination(files.len(), made)?;
+
+        let mut messages = Vec::new();
+        for file in files.iter().filter(|_| !self.content) {
+            let origin = Origin::File(file.clone());
+            let text = String::from_utf8(read(file)?)
+                .map_err(|_| format!("{origin} is not UTF-8: to have it signed as it is, add --content"))?;
+            messages.push(Message { origin, text });
+        }
+        for file in files.iter().filter(|_| self.content).chain(&self.file) {
+            let bytes = read(file)?;
+            let origin = Origin::File(file.clone());
+            if bytes.len() > MAX_MESSAGE_BYTES {
+                return Err(too_large(&origin, bytes.len()));
+            }
+            let payload = format!("\"payloadBase64\":\"{}\"", base64::encode(&bytes));
+            messages.push(Message { text: self.item(name_of(file), &payload)?, origin });
+        }
+        if let Some(url) = &self.source {
+            let mut source = json!({ "url": url });
+            for (name, value) in [("etag", &self.etag), ("versionId", &self.version_id)] {
+                if let Some(value) = value {
+                    source[name] = Value::from(value.as_str());
+                }
+            }
+            let text = self.item(None, &format!("\"source\":{source}"))?;
+            messages.push(Message { origin: Origin::Source(url.clone()), text });
+        }
+        for given in &self.digest {
+            let (name, digest) = digest(given, remote).await?;
+            let text = self.item(name, &format!("\"digest\":{digest}"))?;
+            messages.push(Message { origin: Origin::Digest(given.clone()), text });
+        }
+        Ok(messages)
+    }
+
+    fn check_combination(&self, files: usize, made: usize) -> Result<(), Error> {
+        let options = [
+            ("--id", self.id.is_some()),
+            ("--format", !self.format.is_empty()),
+            ("--content-type", self.content_type.is_some()),
+            ("--predicate-type", self.predicate_type.is_some()),
+        ];
+        let described = options.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name);
+        if let Some(name) = described
+            && files > 0
+            && !self.content
+        {
+            let remedy = "say what is to be signed with --content, --file, --source or --digest";
+            return Err(
+                format!("{name} is for an item that is made here, and a work item says that itself: {remedy}").into()
+            );
+        }
+        if self.id.is_some() && files + made > 1 {
+            return Err("--id names one item, but there are several files".into());
+        }
+        Ok(())
+    }
+
+    /// A work item around what is to be signed, which is one JSON member.
+    fn item(&self, default_id: Option<String>, content: &str) -> Result<String, Error> {
+        let mut members = Vec::new();
+        if let Some(id) = self.id.clone().or(default_id) {
+            members.push(format!("\"id\":{}", Value::from(id)));
+        }
+        if !self.format.is_empty() {
+            members.push(format!("\"format\":{}", json!(self.format)));
+        }
+        if let Some(content_type) = &self.content_type {
+            members.push(format!("\"contentType\":{}", Value::from(content_type.as_str())));
+        }
+        if let Some(predicate_type) = &self.predicate_type {
+            members.push(format!("\"predicateType\":{}", Value::from(predicate_type.as_str())));
+        }
+        if let Some(file) = &self.predicate {
+            // As it stands: what is attested is the sender's own text.
+            let json = String::from_utf8(read(file)?).map_err(|_| format!("{} is not UTF-8", file.display()))?;
+            serde_json::from_str::<&serde_json::value::RawValue>(&json)
+                .map_err(|error| format!("the predicate {} is no JSON: {error}", file.display()))?;
+            members.push(format!("\"predicate\":{}", json.trim()));
+        }
+        members.push(content.to_owned());
+        Ok(format!("{{{}}}", members.join(",")))
+    }
+}
+
+/// Refuses what the handler would reject.
+fn check(origin: &Origin, text: &str) -> Result<(), Error> {
+    let default = settings::given("SIGNET_FORMAT").and_then(|name| Format::from_name(&name)).unwrap_or(Format::Jws);
+    let Err(rejection) = WorkItem::parse(text.as_bytes(), default) else { return Ok(()) };
+    let remedy = match origin {
+        Origin::Digest(_) if rejection.detail.contains("needs the content") => "; choose with --format raw,dsse",
+        _ => "",
+    };
+    Err(format!("{origin}: {}: {}{remedy}", rejection.reason, rejection.detail).into())
+}
+
+fn too_large(origin: &Origin, bytes: usize) -> Error {
+    format!(
+        "{origin}: too-large: it comes to {bytes} bytes, and a queue takes {MAX_MESSAGE_BYTES}, Base64 of content \
+         included: put the content into a blob and send --source URL, or send --digest FILE for raw and dsse"
+    )
+    .into()
+}
+
+/// The id that an item gets from its file.
+fn name_of(file: &Path) -> Option<String> {
     let name = file.file_name().filter(|_| file != Path::new("-"));
-    if let Some(id) = options.id.clone().or_else(|| name.map(|name| name.to_string_lossy().into_owned())) {
-        members.push(format!("\"id\":{}", serde_json::Value::from(id)));
+    name.map(|name| name.to_string_lossy().into_owned())
+}
+
+/// The member `digest`, and the id that the item gets by default.
+async fn digest(given: &str, remote: &Remote) -> Result<(Option<String>, Value), Error> {
+    let named = given.split_once(':').and_then(|(name, rest)| Some((Hash::from_name(name)?, rest)));
+    let (hash, location) = named.unwrap_or((Hash::Sha256, given));
+    if named.is_some() && unhex(location).is_some_and(|digest| digest.len() == hash.length()) {
+        return Ok((None, json!({ hash.name(): location })));
     }
-    if !options.format.is_empty() {
-        members.push(format!("\"format\":{}", serde_json::json!(options.format)));
-    }
-    if let Some(content_type) = &options.content_type {
-        members.push(format!("\"contentType\":{}", serde_json::Value::from(content_type.as_str())));
-    }
-    members.push(format!("\"payloadBase64\":\"{}\"", base64::encode(bytes)));
-    format!("{{{}}}", members.join(","))
+    let content = Content::open(location, remote).await.map_err(|error| {
+        let (name, digits) = (hash.name(), 2 * hash.length());
+        format!("{error} (a digest itself is {name}: and {digits} hexadecimal digits)")
+    })?;
+    let mut hasher = hash.hasher();
+    content.read(|piece| hasher.update(piece)).await?;
+    let id = if crate::remote::is_url(location) { None } else { name_of(Path::new(location)) };
+    Ok((id, json!({ hash.name(): hex(&hasher.finish()) })))
+}
+
+/// Reads a file, but hardly more of it than a message can hold.
+fn read(file: &Path) -> Result<Vec<u8>, Error> {
+    let limit = 2 * MAX_MESSAGE_BYTES as u64;
+    let mut bytes = Vec::new();
+    let outcome = if file == Path::new("-") {
+        std::io::stdin().take(limit).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(file).and_then(|opened| opened.take(limit).read_to_end(&mut bytes))
+    };
+    outcome.map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+    Ok(bytes)
 }

@@ -1,21 +1,22 @@
 //! `signet verify`: whether a result is what it says, by the published keys.
 
-use std::{io::Read, path::PathBuf, process::ExitCode};
+mod reading;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::{io::Read, process::ExitCode};
 
 use clap::Args;
-use serde_json::json;
-use signet_core::{
-    algorithm::{Algorithm, sha256_hex},
-    cose, dsse,
-    json::Members,
-    jwks::{Jwk, JwkSet},
-    jws::{self, Refusal},
-    raw,
-};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use signet_core::{algorithm::Algorithm, jwks::JwkSet};
 
+use self::{
+    reading::{Measured, Needs, Reading},
+    report::{Report, Surroundings},
+};
 use crate::{
-    remote::{self, Document},
+    content::Content,
+    remote::{self, Document, Fetched, Remote},
     settings,
 };
 
@@ -24,9 +25,9 @@ use crate::{
 pub struct Options {
     /// The result: a file, a blob's URL, or `-` for standard input
     result: String,
-    /// The content that was signed: needed where the result does not hold it, compared where it does
-    #[arg(long, value_name = "FILE")]
-    content: Option<PathBuf>,
+    /// The content that was signed: needed where the result does not hold it, compared where it does; of any size
+    #[arg(long, value_name = "FILE-OR-URL")]
+    content: Option<String>,
     /// The keys: a file or URL; default: the key set of the result's container, or of `SIGNET_RESULTS`
     #[arg(long, value_name = "FILE-OR-URL")]
     jwks: Option<String>,
@@ -50,10 +51,12 @@ pub struct Verdict {
     pub content_type: Option<String>,
     /// What it is about, by the signer's word: the subject of a statement.
     pub subject: Option<String>,
+    /// What is attested of it: the type of a statement's predicate.
+    pub predicate_type: Option<String>,
     /// SHA-256 of the content, as far as it is known.
     pub sha256: Option<String>,
     /// Bytes of the content, if it is at hand.
-    pub length: Option<usize>,
+    pub length: Option<u64>,
 }
 
 /// Why there is no verdict.
@@ -67,145 +70,73 @@ pub enum NoVerdict {
 
 /// Prints the verdict; exit 0 valid, 1 not valid, 2 could not tell.
 pub async fn run(options: &Options) -> ExitCode {
-    let (outcome, code) = match verify(options).await {
-        Ok(verdict) => (Ok(verdict), 0),
-        Err(NoVerdict::Invalid(why)) => (Err(why), 1),
-        Err(NoVerdict::Unknown(why)) => (Err(why), 2),
-    };
-    match (outcome, options.json) {
-        (Ok(verdict), true) => println!("{}", as_json(&verdict)),
-        (Ok(verdict), false) => print!("{}", as_text(&verdict)),
-        (Err(why), true) => println!("{}", json!({ "valid": (code == 1).then_some(false), "why": why })),
-        (Err(why), false) if code == 1 => eprintln!("NOT VALID: {why}"),
-        (Err(why), false) => eprintln!("could not tell: {why}"),
+    let mut surroundings = Surroundings::default();
+    match verify(options, &mut surroundings).await {
+        Ok(verdict) => Report { verdict, surroundings }.print(options.json),
+        Err(why) => report::print_no_verdict(&why, &surroundings, options.json),
     }
-    code.into()
-}
-
-async fn verify(options: &Options) -> Result<Verdict, NoVerdict> {
-    let document = read(&options.result).await?;
-    let content = match &options.content {
-        None => None,
-        Some(path) => {
-            Some(std::fs::read(path).map_err(|e| unknown(format!("{} cannot be read: {e}", path.display())))?)
-        }
-    };
-    let keys = read(&key_set_location(options)?).await?;
-    let keys = std::str::from_utf8(&keys.bytes).map_err(|_| "not UTF-8".to_owned()).and_then(JwkSet::parse);
-    let keys = keys.map_err(|why| unknown(format!("the key set cannot be used: {why}")))?;
-    verdict(&document, content.as_deref(), &keys)
 }
 
 /// Judges a result by what it holds, its content (where it is elsewhere) and a set of keys.
 pub fn verdict(document: &Document, content: Option<&[u8]>, keys: &JwkSet) -> Result<Verdict, NoVerdict> {
-    // A COSE message starts with its tag, or as an array of four; no text that is read here starts with either byte.
-    if matches!(document.bytes.first(), Some(0xd2 | 0x84)) {
-        return verify_cose(&document.bytes, content, keys);
-    }
-    let text = std::str::from_utf8(&document.bytes).map_err(|_| invalid("it is in none of the formats"))?;
-    if text.trim_start().starts_with('{') {
-        let is_envelope = Members::parse(text).is_ok_and(|members| members.value("payloadType").is_some());
-        if is_envelope {
-            return verify_dsse(text, content, keys);
-        }
-    } else if !text.contains('.') {
-        return verify_raw(document, text, content, keys);
-    }
-    let verified = jws::verify(text, content, keys).map_err(|refusal| match refusal {
-        Refusal::ContentMissing => unknown("the content is not in it: give it with --content"),
-        refusal => invalid(refusal.to_string()),
-    })?;
-    Ok(Verdict {
-        form: "jws",
-        kid: verified.kid,
-        algorithm: verified.algorithm,
-        issued_at: verified.issued_at,
-        content_type: verified.content_type,
-        subject: None,
-        sha256: Some(sha256_hex(&verified.content)),
-        length: Some(verified.content.len()),
-    })
+    let reading = Reading::of(document, keys)?;
+    let measured = content.map(|content| {
+        let mut measure = reading.measure(Some(content.len() as u64))?;
+        measure.update(content);
+        measure.finish()
+    });
+    reading.judge(measured.transpose()?.as_ref())
 }
 
-fn verify_cose(message: &[u8], content: Option<&[u8]>, keys: &JwkSet) -> Result<Verdict, NoVerdict> {
-    let verified = cose::verify(message, content, keys).map_err(|refusal| match refusal {
-        cose::Refusal::ContentMissing => unknown("the content is not in it: give it with --content"),
-        refusal => invalid(refusal.to_string()),
-    })?;
-    Ok(Verdict {
-        form: "cose",
-        kid: verified.kid,
-        algorithm: verified.algorithm,
-        issued_at: verified.issued_at,
-        content_type: verified.content_type,
-        subject: None,
-        sha256: Some(sha256_hex(&verified.content)),
-        length: Some(verified.content.len()),
-    })
-}
-
-/// The envelope holds a statement about the content, not the content: without it, the statement alone is verified.
-fn verify_dsse(text: &str, content: Option<&[u8]>, keys: &JwkSet) -> Result<Verdict, NoVerdict> {
-    let verified = dsse::verify(text, keys).map_err(|refusal| invalid(refusal.to_string()))?;
-    let statement = dsse::Statement::parse(&verified.payload);
-    if let Some(content) = content {
-        match statement.as_ref().map(|statement| statement.is_about(content)) {
-            Some(Some(true)) => {}
-            Some(Some(false)) => return Err(invalid("the content given is not the statement's subject")),
-            Some(None) => return Err(unknown("the statement has no digest that is understood here")),
-            None => return Err(unknown("the payload is no in-toto Statement v1, so nothing is said of the content")),
-        }
+async fn verify(options: &Options, surroundings: &mut Surroundings) -> Result<Verdict, NoVerdict> {
+    if options.result == "-" && options.content.as_deref() == Some("-") {
+        return Err(unknown("standard input cannot be both the result and its content"));
     }
-    let sha256 = statement
-        .as_ref()
-        .and_then(|statement| statement.digests.iter().find(|(hash, _)| hash == "sha256").map(|(_, hex)| hex.clone()));
-    Ok(Verdict {
-        form: "dsse",
-        kid: verified.kid,
-        algorithm: verified.algorithm,
-        issued_at: None,
-        content_type: Some(verified.payload_type),
-        subject: statement.map(|statement| statement.name),
-        sha256,
-        length: content.map(<[u8]>::len),
-    })
-}
+    let remote = Remote::new().map_err(|error| unknown(error.to_string()))?;
+    let fetched = read(&options.result, &remote).await?;
+    surroundings.note_result(&fetched);
+    let location = key_set_location(options)?;
+    let keys = read(&location, &remote).await?.document;
+    let keys = std::str::from_utf8(&keys.bytes).map_err(|_| "not UTF-8".to_owned()).and_then(JwkSet::parse);
+    let keys = keys.map_err(|why| unknown(format!("the key set {location} cannot be used: {why}")))?;
+    surroundings.key_set = Some(location);
 
-/// A bare signature says neither key nor algorithm. The blob's metadata does; else every key of the set is tried.
-fn verify_raw(document: &Document, text: &str, content: Option<&[u8]>, keys: &JwkSet) -> Result<Verdict, NoVerdict> {
-    let content =
-        content.ok_or_else(|| unknown("a bare signature does not hold its content: give it with --content"))?;
-    let candidates: Vec<Jwk> = match document.metadata.get("signet_kid") {
-        Some(kid) => vec![keys.select(Some(kid)).map_err(|error| invalid(error.to_string()))?],
-        None => keys.usable().collect(),
+    let document = &fetched.document;
+    let reading = Reading::of(document, &keys)?;
+    let measured = match &options.content {
+        Some(location) => Some(measure(&reading, location, &remote, surroundings).await?),
+        None if reading.needs() == Needs::Nothing => None,
+        None => return Err(unknown(surroundings.content_wanted())),
     };
-    let named = document.metadata.get("signet_alg");
-    for jwk in candidates {
-        for algorithm in Algorithm::ALL {
-            if !jwk.allows(algorithm) || named.is_some_and(|name| name != algorithm.name()) {
-                continue;
-            }
-            let Some(signature) = raw::decode(algorithm, jwk.key.curve(), text) else { continue };
-            if jwk.key.verify(algorithm, &algorithm.hash().digest(&[content]), &signature).is_ok() {
-                return Ok(Verdict {
-                    form: "raw",
-                    kid: jwk.kid,
-                    algorithm,
-                    issued_at: None,
-                    content_type: None,
-                    subject: None,
-                    sha256: Some(sha256_hex(content)),
-                    length: Some(content.len()),
-                });
-            }
-        }
-    }
-    Err(invalid("no key of the set made this signature over this content"))
+    let verdict = reading.judge(measured.as_ref()).map_err(|why| match why {
+        NoVerdict::Invalid(why) => invalid(why + &surroundings.other_state()),
+        why @ NoVerdict::Unknown(_) => why,
+    })?;
+    surroundings.compare(&verdict);
+    Ok(verdict)
 }
 
-async fn read(location: &str) -> Result<Document, NoVerdict> {
+/// Reads the content once, whatever its size, for all that the result says of it.
+async fn measure(
+    reading: &Reading,
+    location: &str,
+    remote: &Remote,
+    surroundings: &mut Surroundings,
+) -> Result<Measured, NoVerdict> {
+    let cannot_tell = |error: settings::Error| unknown(error.to_string());
+    let mut content = Content::open(location, remote).await.map_err(cannot_tell)?;
+    if reading.needs() == Needs::ContentOfKnownLength {
+        content = content.with_length().map_err(cannot_tell)?;
+    }
+    surroundings.content_etag = content.etag().map(ToString::to_string);
+    let mut measure = reading.measure(content.length())?;
+    content.read(|piece| measure.update(piece)).await.map_err(cannot_tell)?;
+    measure.finish()
+}
+
+async fn read(location: &str, remote: &Remote) -> Result<Fetched, NoVerdict> {
     if remote::is_url(location) {
-        return remote::read(location).await.map_err(|error| unknown(error.to_string()));
+        return remote.read(location).await.map_err(|error| unknown(error.to_string()));
     }
     let mut bytes = Vec::new();
     let outcome = if location == "-" {
@@ -214,7 +145,8 @@ async fn read(location: &str) -> Result<Document, NoVerdict> {
         std::fs::read(location).map(|read| bytes = read)
     };
     outcome.map_err(|error| unknown(format!("{location} cannot be read: {error}")))?;
-    Ok(Document { bytes, metadata: std::collections::HashMap::new() })
+    let document = Document { bytes, metadata: std::collections::HashMap::new() };
+    Ok(Fetched { document, last_modified: None })
 }
 
 fn key_set_location(options: &Options) -> Result<String, NoVerdict> {
@@ -231,41 +163,6 @@ fn key_set_location(options: &Options) -> Result<String, NoVerdict> {
         .and_then(remote::key_set_beside)
         .map(String::from)
         .ok_or_else(|| unknown("there are no keys to verify with: give them with --jwks, or set SIGNET_RESULTS"))
-}
-
-fn as_json(verdict: &Verdict) -> serde_json::Value {
-    json!({
-        "valid": true,
-        "form": verdict.form,
-        "kid": verdict.kid,
-        "alg": verdict.algorithm.name(),
-        "signedAt": verdict.issued_at.and_then(rfc3339),
-        "contentType": verdict.content_type,
-        "subject": verdict.subject,
-        "sha256": verdict.sha256,
-        "bytes": verdict.length,
-    })
-}
-
-fn as_text(verdict: &Verdict) -> String {
-    let mut text = "VALID\n".to_owned();
-    let mut line = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            text.extend(["  ", &format!("{name:<10}"), " ", &value, "\n"]);
-        }
-    };
-    line("signed by", verdict.kid.clone());
-    line("algorithm", Some(verdict.algorithm.to_string()));
-    line("at", verdict.issued_at.and_then(rfc3339));
-    line("content", verdict.content_type.clone());
-    line("subject", verdict.subject.clone());
-    line("bytes", verdict.length.map(|length| length.to_string()));
-    line("sha256", verdict.sha256.clone());
-    text
-}
-
-fn rfc3339(seconds: i64) -> Option<String> {
-    OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(&Rfc3339).ok()
 }
 
 fn invalid(why: impl Into<String>) -> NoVerdict {

@@ -1,0 +1,149 @@
+//! The published keys of a results container: read, and added to without losing what anybody else adds.
+
+use std::time::Duration;
+
+use azure_core::http::{Etag, RequestContent, Url};
+use azure_storage_blob::{BlobClient, models::BlobClientUploadOptions};
+use signet_azure::failure::Failure;
+use signet_core::{
+    jwks::{self, JwkSet},
+    key::PublicKey,
+};
+
+use crate::{
+    remote::{self, Remote, patiently},
+    settings::Error,
+};
+
+/// How often somebody else may be quicker before that is an error.
+const RACES: u32 = 20;
+
+/// Where keys are published.
+pub struct KeySet {
+    client: BlobClient,
+    /// The URL that verifiers read.
+    pub url: Url,
+}
+
+/// How a key stands in a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publication {
+    /// Under its name, as it is.
+    Published,
+    /// Not at all.
+    Missing,
+    /// Another key has its name.
+    Contradicted,
+}
+
+impl KeySet {
+    /// That of a results container.
+    pub fn of(container: &Url, remote: &Remote) -> Result<Self, Error> {
+        let inside = format!("{}/x", container.as_str().trim_end_matches('/')).parse()?;
+        let url = remote::key_set_beside(&inside).ok_or_else(|| format!("{container} is no container"))?;
+        Ok(Self { client: remote.blob(url.clone())?, url })
+    }
+
+    /// The keys as they stand; none where nothing is published yet.
+    pub async fn read(&self) -> Result<JwkSet, Error> {
+        Ok(self.read_with_etag().await?.0)
+    }
+
+    /// Adds keys by their identifiers, and returns the set as it stands then.
+    pub async fn add(&self, keys: &[(&str, &PublicKey)]) -> Result<JwkSet, Error> {
+        for race in 0..RACES {
+            let (mut set, etag) = self.read_with_etag().await?;
+            if keys.iter().all(|(kid, _)| set.contains(kid)) {
+                return Ok(set);
+            }
+            for (kid, key) in keys {
+                set.add(kid, key);
+            }
+            let Err(error) = patiently(async || self.write(&set, etag.as_ref()).await).await else { return Ok(set) };
+            let failure = Failure::from(&error);
+            // Somebody else published in between: their keys must not be lost.
+            if !failure.is(409) && !failure.is(412) {
+                return Err(format!("{} cannot be written: {}", self.url, failure.message).into());
+            }
+            tokio::time::sleep(Duration::from_millis(50) * race).await;
+        }
+        Err(format!("{} was written by others {RACES} times meanwhile; try again", self.url).into())
+    }
+
+    async fn read_with_etag(&self) -> Result<(JwkSet, Option<Etag>), Error> {
+        let downloaded = patiently(async || {
+            let downloaded = self.client.download(None).await?;
+            let etag = downloaded.properties.etag.clone();
+            Ok((downloaded.body.collect_string().await?, etag))
+        });
+        let (text, etag) = match downloaded.await {
+            Ok(downloaded) => downloaded,
+            Err(error) if Failure::from(&error).code == "BlobNotFound" => return Ok((JwkSet::default(), None)),
+            Err(error) => return Err(remote::cause(self.url.as_str(), &error).into()),
+        };
+        let set = JwkSet::parse(&text)
+            .map_err(|why| format!("{} is no key set ({why}); move it away, and it is written anew", self.url))?;
+        Ok((set, etag))
+    }
+
+    async fn write(&self, set: &JwkSet, replaces: Option<&Etag>) -> azure_core::Result<()> {
+        let options = BlobClientUploadOptions {
+            blob_content_type: Some(jwks::CONTENT_TYPE.to_owned()),
+            if_match: replaces.cloned(),
+            if_none_match: replaces.is_none().then(|| "*".into()),
+            ..BlobClientUploadOptions::default()
+        };
+        self.client.upload(RequestContent::from(set.to_string().into_bytes()), Some(options)).await?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeySet({})", self.url)
+    }
+}
+
+impl Publication {
+    /// How a key stands in a set.
+    #[must_use]
+    pub fn of(kid: &str, key: &PublicKey, set: &JwkSet) -> Self {
+        let mut namesakes = set.usable().filter(|jwk| jwk.kid.as_deref() == Some(kid)).peekable();
+        if namesakes.peek().is_some() && namesakes.all(|jwk| is_same(&jwk.key, key)) {
+            Self::Published
+        } else if set.contains(kid) {
+            Self::Contradicted
+        } else {
+            Self::Missing
+        }
+    }
+}
+
+fn is_same(one: &PublicKey, other: &PublicKey) -> bool {
+    one.rsa_parts() == other.rsa_parts() && one.ec_parts() == other.ec_parts()
+}
+
+#[cfg(test)]
+mod tests {
+    use signet_core::{algorithm::Algorithm, base64, key::Curve};
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_published_as_it_is_or_not() {
+        // RFC 7517, appendix A.1, and RFC 7515, appendix A.3.1.
+        let key = |x: &str, y: &str| {
+            let part = |text| base64::decode_url(text).unwrap();
+            PublicKey::ec(Curve::P256, &part(x), &part(y)).unwrap()
+        };
+        let one = key("MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM");
+        let other = key("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0");
+        let mut set = JwkSet::parse(r#"{"keys":[{"kid":"oct","kty":"oct","k":"AA"}]}"#).unwrap();
+        assert_eq!(Publication::of("1", &one, &set), Publication::Missing);
+        set.add("1", &one);
+        assert_eq!(Publication::of("1", &one, &set), Publication::Published);
+        assert_eq!(Publication::of("1", &other, &set), Publication::Contradicted);
+        assert_eq!(Publication::of("oct", &one, &set), Publication::Contradicted);
+        assert!(set.select(Some("1"), Algorithm::Es256).is_ok());
+    }
+}
