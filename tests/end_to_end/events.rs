@@ -8,7 +8,7 @@ use crate::world::{Setup, World};
 
 impl World {
     /// A CloudEvents 1.0 event about a blob, as Event Grid makes it.
-    fn cloud_event(&self, url: &str, etag: &str) -> Value {
+    fn cloud_event(url: &str, etag: &str) -> Value {
         let (container, name) = url
             .split_once("localhost")
             .expect("a local URL")
@@ -51,7 +51,7 @@ async fn an_upload_is_signed_in_whichever_form_its_event_comes() {
         let (name, content) = (format!("in/{form}.zip"), vec![number; 1000]);
         let etag = world.upload(&name, &content).await;
         let cloud =
-            world.cloud_event(&world.upload_url(&name), if number % 2 == 0 { &etag } else { etag.trim_matches('"') });
+            World::cloud_event(&world.upload_url(&name), if number % 2 == 0 { &etag } else { etag.trim_matches('"') });
         let own = event_grid(&cloud);
         let message = match form.trim_end_matches("64") {
             "cloud" => cloud.to_string(),
@@ -74,7 +74,7 @@ async fn an_event_means_the_state_that_it_tells_of() {
     let world = World::start().await;
     let old = world.upload("x", b"old").await;
     world.upload("x", b"new").await;
-    assert!(world.sign(&world.cloud_event(&world.upload_url("x"), &old).to_string()).await.outcome.succeeded());
+    assert!(world.sign(&World::cloud_event(&world.upload_url("x"), &old).to_string()).await.outcome.succeeded());
     assert_eq!(world.rejection().await["reason"], "source-changed");
     assert!(world.result_names().await.is_empty());
 }
@@ -83,10 +83,10 @@ async fn an_event_means_the_state_that_it_tells_of() {
 async fn events_of_other_kinds_and_other_places_are_refused() {
     let world = World::start().await;
     let etag = world.upload("x", b"abc").await;
-    let event = world.cloud_event(&world.upload_url("x"), &etag);
+    let event = World::cloud_event(&world.upload_url("x"), &etag);
     let mut deleted = event.clone();
     deleted["type"] = "Microsoft.Storage.BlobDeleted".into();
-    let elsewhere = world.cloud_event(&world.upload_url("x").replace("-uploads/", "-elsewhere/"), &etag);
+    let elsewhere = World::cloud_event(&world.upload_url("x").replace("-uploads/", "-elsewhere/"), &etag);
     for (message, reason) in [
         (deleted.to_string(), "unsupported-event"),
         (json!([event_grid(&event), event_grid(&event)]).to_string(), "unsupported-event"),
@@ -113,7 +113,7 @@ async fn no_loop_arises_from_our_own_containers() {
     assert!(world.sign(r#"{"id":"a","payload":1}"#).await.outcome.succeeded());
     for name in ["a.jws.json", ".well-known/jwks.json"] {
         let url = format!("{}/{name}", container(&world, "signed"));
-        assert!(world.sign(&world.cloud_event(&url, "\"0x8D\"").to_string()).await.outcome.succeeded());
+        assert!(world.sign(&World::cloud_event(&url, "\"0x8D\"").to_string()).await.outcome.succeeded());
     }
     let records = world.rejections().await;
     assert!(records.values().all(|record| record["reason"] == "source-forbidden"), "{records:?}");
@@ -121,7 +121,7 @@ async fn no_loop_arises_from_our_own_containers() {
 
     for name in records.keys() {
         let url = format!("{}/{name}", container(&world, "rejected"));
-        assert!(world.sign(&world.cloud_event(&url, "\"0x8D\"").to_string()).await.outcome.succeeded());
+        assert!(world.sign(&World::cloud_event(&url, "\"0x8D\"").to_string()).await.outcome.succeeded());
     }
     assert_eq!(world.rejections().await.len(), 2, "a record of a record would bring another event");
     world.logged("ignored: our own record").await;
