@@ -1,0 +1,3 @@
+//! What standards and others have published to test verifiers with, through the public interface.
+
+mod wycheproof;
