@@ -1,3 +1,5 @@
 //! What standards and others have published to test verifiers with, through the public interface.
 
+mod cose;
+mod dsse;
 mod wycheproof;
