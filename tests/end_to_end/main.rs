@@ -6,6 +6,7 @@ mod costs;
 mod exactly_once;
 mod faults;
 mod foreign;
+mod json_texts;
 mod main_path;
 mod process;
 mod protocol;
