@@ -43,8 +43,12 @@ fn set(keys: &[String]) -> JwkSet {
     JwkSet::parse(&format!("{{\"keys\":[{}]}}", keys.join(","))).expect("a set")
 }
 
-fn keys() -> JwkSet {
+pub(crate) fn keys() -> JwkSet {
     set(&[jwk("11", "")])
+}
+
+pub(crate) fn published() -> Vec<u8> {
+    unhex(PUBLISHED)
 }
 
 /// The `Sig_structure` (RFC 9052, section 4.4).
@@ -95,7 +99,7 @@ fn the_published_message_verifies() {
         content_type: None,
         content: CONTENT.to_owned(),
     };
-    let published = unhex(PUBLISHED);
+    let published = published();
     // With tag and without (RFC 9052, section 2).
     for message in [&published[..], &published[1..]] {
         assert_eq!(verify(message).as_ref(), Ok(&expected));
@@ -308,7 +312,7 @@ fn signatures_that_are_none_are_refused() {
 
 #[test]
 fn keys_that_are_not_for_this_are_refused() {
-    let published = unhex(PUBLISHED);
+    let published = published();
     for restriction in [r#""use":"enc","#, r#""key_ops":["sign"],"#, r#""key_ops":[],"#] {
         let refusal = cose::verify(&published, None, &set(&[jwk("11", restriction)]));
         assert!(matches!(refusal, Err(Refusal::Key(SelectError::Unusable(_)))), "{restriction}: {refusal:?}");

@@ -21,7 +21,7 @@ fn key() -> PublicKey {
     PublicKey::ec(Curve::P256, &coordinate(X), &coordinate(Y)).expect("a point on the curve")
 }
 
-fn keys() -> JwkSet {
+pub(crate) fn keys() -> JwkSet {
     let mut keys = JwkSet::default();
     keys.add("hello", &key());
     keys
@@ -34,6 +34,11 @@ fn envelope(signature: &str) -> String {
  "payloadType": "http://example.com/HelloWorld",
  "signatures": [{{"sig": "{signature}"}}]}}"#
     )
+}
+
+/// Everybody's envelopes have DER, and so have ours.
+pub(crate) fn envelope_in_der() -> String {
+    envelope(&base64::encode(&raw::ecdsa_to_der(&base64::decode_any(SIGNATURE).expect("Base64"))))
 }
 
 #[test]
@@ -55,17 +60,16 @@ fn the_published_signature_verifies() {
 /// The protocol leaves the encoding of a signature open. Its example has `r || s`; everybody's envelopes have DER.
 #[test]
 fn the_published_envelope_verifies_with_its_signature_in_der() {
-    let der = base64::encode(&raw::ecdsa_to_der(&base64::decode_any(SIGNATURE).expect("Base64")));
     let expected = dsse::Verified {
         algorithm: Algorithm::Es256,
         kid: Some("hello".to_owned()),
         payload_type: PAYLOAD_TYPE.to_owned(),
         payload: PAYLOAD.to_owned(),
     };
-    assert_eq!(dsse::verify(&envelope(&der), &keys()), Ok(expected));
+    assert_eq!(dsse::verify(&envelope_in_der(), &keys()), Ok(expected));
     assert_eq!(dsse::verify(&envelope(SIGNATURE), &keys()), Err(dsse::Refusal::Signature));
 
-    let good = envelope(&der);
+    let good = envelope_in_der();
     for (from, to) in [
         ("aGVsbG8gd29ybGQ=", "aGVsbG8gd29ybGR="),
         ("aGVsbG8gd29ybGQ=", "aGVsbG8gd29ybGU="),
@@ -118,10 +122,9 @@ fn an_envelope_may_be_written_in_other_ways() {
 /// A key that may not be used for an algorithm, or not for signatures at all, verifies nothing.
 #[test]
 fn a_key_that_is_not_for_this_verifies_no_envelope() {
-    let der = base64::encode(&raw::ecdsa_to_der(&base64::decode_any(SIGNATURE).expect("Base64")));
     for restriction in [r#""use":"enc""#, r#""alg":"ES384""#, r#""key_ops":["sign"]"#, r#""use":"sig","key_ops":[]"#] {
         let keys = keys().to_string().replace(r#""use":"sig""#, restriction);
         let keys = JwkSet::parse(&keys).expect("a set");
-        assert_eq!(dsse::verify(&envelope(&der), &keys), Err(dsse::Refusal::Signature), "{restriction}");
+        assert_eq!(dsse::verify(&envelope_in_der(), &keys), Err(dsse::Refusal::Signature), "{restriction}");
     }
 }
