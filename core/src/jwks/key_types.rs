@@ -80,7 +80,7 @@ fn thumbprints_are_as_the_rfc_has_them() {
     let rsa = set.select(Some("2011-04-29")).expect("the RSA key").key;
     assert_eq!(thumbprint(&rsa), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
 
-    // RFC 9449, section 6.1 has the EC key of its section 4.1.
+    // RFC 9449: the EC key of section 4.2, and its thumbprint in section 6.1.
     let ec = r#"{"kty":"EC","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs",
         "y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA","crv":"P-256"}"#;
     let ec = Jwk::parse(ec).expect("the EC key").key;

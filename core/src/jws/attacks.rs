@@ -19,7 +19,7 @@ fn signed(header: &str) -> String {
     SIGNER.jws(header, CONTENT).join(".")
 }
 
-/// RFC 7515, section 10.11 and RFC 8725, section 2.6: whoever signs would choose the key.
+/// RFC 7515, section 10.3 and RFC 8725, section 3.10: otherwise whoever signs would choose the key.
 #[test]
 fn a_key_in_the_header_is_no_key() {
     let attacker = Signer::new(Algorithm::Es256);
