@@ -1,5 +1,5 @@
-//! `COSE_Sign1`: the example of RFC 9052, appendix C.2.1, what can be made of it with its published private key, and the
-//! examples of the working group where they are at hand.
+//! `COSE_Sign1`: the example of RFC 9052, appendix C.2.1, what can be made of it with its published private key, and
+//! the examples of the working group where they are at hand.
 
 use std::{env, fs, path::PathBuf};
 
