@@ -7,6 +7,7 @@ mod events;
 mod exactly_once;
 mod faults;
 mod foreign;
+mod json_texts;
 mod main_path;
 mod process;
 mod protocol;
