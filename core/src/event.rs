@@ -66,6 +66,7 @@ pub fn parse(members: &Members<'_>) -> Result<BlobCreated, Rejection> {
     if let Some(subject) = members.string("subject")
         && let Some(named) = id_of_subject(&subject)
         && named != id
+        && percent_decode_str(&named).decode_utf8().ok().as_deref() != Some(&*id)
     {
         return Err(invalid("the event's `subject` and `data.url` name different blobs"));
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    algorithm::Algorithm,
+    algorithm::{Algorithm, Hash},
     base64,
     json::{self, Members},
     key::{Curve, KeyError, PublicKey},
@@ -192,6 +192,21 @@ pub fn jwk(kid: &str, key: &PublicKey) -> String {
     let (n, e) = key.rsa_parts().unwrap_or_default();
     let (n, e) = (base64::encode_url(&n), base64::encode_url(&e));
     format!(r#"{{"kty":"RSA","use":"sig","kid":{kid},"n":"{n}","e":"{e}"}}"#)
+}
+
+/// The JWK thumbprint of a key (RFC 7638, section 3) with SHA-256, 32 bytes in Base64url. It depends on the key alone, on
+/// neither its name nor its use, so that it can be compared over another channel.
+#[must_use]
+pub fn thumbprint(key: &PublicKey) -> String {
+    let members = if let Some((curve, x, y)) = key.ec_parts() {
+        let (crv, x, y) = (curve.jose_name(), base64::encode_url(&x), base64::encode_url(&y));
+        format!(r#"{{"crv":"{crv}","kty":"EC","x":"{x}","y":"{y}"}}"#)
+    } else {
+        let (n, e) = key.rsa_parts().unwrap_or_default();
+        let (n, e) = (base64::encode_url(&n), base64::encode_url(&e));
+        format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#)
+    };
+    base64::encode_url(&Hash::Sha256.digest(&[members.as_bytes()]))
 }
 
 fn kid_of(key: &str) -> Option<String> {

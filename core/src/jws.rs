@@ -296,6 +296,10 @@ fn malformed(why: impl Into<String>) -> Refusal {
 }
 
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod declined;
+#[cfg(test)]
 mod forms;
 #[cfg(test)]
 pub(crate) mod published;

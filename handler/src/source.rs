@@ -94,7 +94,7 @@ impl Sources {
     ) -> std::result::Result<(T, String), Fault> {
         // The semaphore is never closed; should it be, going on is no worse than failing.
         let _reader = self.readers.acquire().await;
-        let first = self.range(trail, blob, blob.etag.as_deref(), 0).await?;
+        let first = self.range(trail, blob, blob.etag.as_deref(), 0..RANGE).await?;
         let etag = first.etag.or_else(|| blob.etag.clone()).unwrap_or_default();
         let mut sink = begin(first.total);
         let mut offset = 0;
@@ -110,7 +110,7 @@ impl Sources {
             }
             // The last range's memory is free before the next one comes.
             drop(bytes);
-            let next = self.range(trail, blob, Some(&etag), offset).await?;
+            let next = self.range(trail, blob, Some(&etag), offset..(offset + RANGE).min(first.total)).await?;
             if next.bytes.is_empty() || next.total != first.total {
                 return Err(Fault::Never(Reason::SourceChanged, CHANGED.to_owned()));
             }
@@ -123,11 +123,11 @@ impl Sources {
         trail: &Trail,
         blob: &Blob,
         etag: Option<&str>,
-        offset: u64,
+        range: std::ops::Range<u64>,
     ) -> std::result::Result<Range, Fault> {
         let outcome = until_deadline(trail, &self.credential, || async {
             let options = BlobClientDownloadOptions {
-                range: Some((offset..offset + RANGE).into()),
+                range: Some(range.clone().into()),
                 if_match: etag.map(Etag::from),
                 version_id: blob.version_id.clone(),
                 // One request for one range; the ranges are ours to choose, to try again and to keep few.

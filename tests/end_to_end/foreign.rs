@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 use signet::local::{npm::Package, vault::KeySpec};
 use signet_core::{
@@ -14,7 +15,10 @@ use signet_core::{
 };
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use crate::world::{Setup, World, deployment};
+use crate::{
+    json_texts::JsonTexts,
+    world::{Setup, World, deployment},
+};
 
 const FOREIGN: Package = Package {
     name: "foreign-verifiers-2",
@@ -70,6 +74,44 @@ async fn jose_verifies_what_we_sign_by_the_published_keys() {
         let mut forged = flattened;
         forged["payload"] = base64::encode_url(b"{}").into();
         node(&packages, &json!({ "jws": forged, "keys": keys })).await.expect_err("another payload");
+    }
+}
+
+/// The payload is never parsed and written again, whatever it is.
+#[tokio::test]
+async fn jose_sees_the_very_bytes_that_stood_in_the_message() {
+    const TEXTS: usize = 300;
+    let packages = FOREIGN.install(&|line| println!("{line}")).await.expect("Node.js and npm");
+    let mut source = JsonTexts::new();
+    let items: Vec<(String, String, String)> = (0..TEXTS)
+        .map(|i| {
+            let (id, text) = (format!("p/{i}"), source.text());
+            let [before, after] = [source.space(), source.space()];
+            let message = format!(r#"{{"id":"{id}","format":["jws","jws-compact"],"payload":{before}{text}{after}}}"#);
+            (id, text, message)
+        })
+        .collect();
+    let world = World::start().await;
+    let mut documents = Vec::new();
+    for batch in items.chunks(30) {
+        let documents_of = async |(id, _, message): &(String, String, String)| {
+            assert!(world.sign(message).await.outcome.succeeded(), "{message}");
+            let flattened = world.result(&format!("{id}.jws.json")).await.expect("a result");
+            let compact = world.result(&format!("{id}.jws")).await.expect("a result");
+            let flattened: Value = serde_json::from_str(flattened.text()).expect("JSON");
+            [flattened, compact.text().into()]
+        };
+        documents.extend(join_all(batch.iter().map(documents_of)).await.into_iter().flatten());
+    }
+    let request = json!({ "jws": documents, "keys": published(&world).await });
+    let payloads = node(&packages, &request).await.expect("all of them");
+    let payloads: Vec<&str> = payloads.lines().collect();
+    assert_eq!(payloads.len(), 2 * TEXTS);
+    for ((_, text, _), payloads) in items.iter().zip(payloads.chunks(2)) {
+        for payload in payloads {
+            let seen = base64::decode_any(payload).expect("Base64");
+            assert_eq!(seen, text.as_bytes(), "{text} became {}", String::from_utf8_lossy(&seen));
+        }
     }
 }
 

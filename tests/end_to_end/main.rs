@@ -3,14 +3,18 @@
 //! Each test has a vault, an identity, a queue and containers of its own, so that it may count and break what it likes.
 
 mod costs;
+mod events;
 mod exactly_once;
 mod faults;
 mod foreign;
+mod json_texts;
 mod main_path;
 mod process;
 mod protocol;
 mod rejections;
+mod rotation;
 mod secrets;
+mod sources;
 mod tool;
 mod wire;
 mod world;

@@ -167,6 +167,23 @@ impl World {
         self.host.invoke(function, Post::Message(message)).await
     }
 
+    /// Invokes `sign` with this delivery of a message.
+    pub(crate) async fn invoke(&self, message: &Message) -> Reply {
+        self.host.invoke("sign", Post::Message(message.clone())).await
+    }
+
+    /// Puts a blob into the container that sources may be in; its `ETag`, as the service gives it.
+    pub(crate) async fn upload(&self, name: &str, content: &[u8]) -> String {
+        let client = self.deployment.uploads().expect("the container").blob_client(name);
+        let uploaded = client.upload(RequestContent::from(content.to_vec()), None).await.expect("an upload");
+        uploaded.etag.expect("an ETag").to_string()
+    }
+
+    /// The URL of such a blob; its name is taken as it stands.
+    pub(crate) fn upload_url(&self, name: &str) -> String {
+        format!("{}/{name}", self.deployment.settings(&self.key)["SIGNET_SOURCES"])
+    }
+
     /// Puts a message on the work queue.
     pub(crate) async fn enqueue(&self, text: &str) {
         let message = QueueMessage { message_text: Some(text.to_owned()) };

@@ -1,7 +1,7 @@
 // Verifies results with a key set, as anybody would who knows nothing of Signet, by code of others: jose for JWS,
 // @auth0/cose for COSE, @sigstore/core and Node's own crypto for DSSE. On standard input {"keys": …} and one of
-// {"jws": …}, {"cose": Base64, "kid": …}, {"dsse": …, "hash": …}; on standard output the payload in Base64. With {"pem": kid},
-// that key's public half in PEM.
+// {"jws": …}, {"cose": Base64, "kid": …}, {"dsse": …, "hash": …}; on standard output the payload in Base64. Of a list of JWS,
+// the payloads line by line. With {"pem": kid}, that key's public half in PEM.
 import { createPublicKey } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { text } from 'node:stream/consumers'
@@ -30,6 +30,7 @@ if (pem) {
 } else {
   const { compactVerify, createLocalJWKSet, flattenedVerify } = await load('jose')
   const set = createLocalJWKSet(keys)
-  const verified = typeof jws === 'string' ? await compactVerify(jws, set) : await flattenedVerify(jws, set)
-  payload(verified.payload)
+  const verify = (jws) => (typeof jws === 'string' ? compactVerify(jws, set) : flattenedVerify(jws, set))
+  const verified = await Promise.all([jws].flat().map(verify))
+  process.stdout.write(verified.map(({ payload }) => Buffer.from(payload).toString('base64')).join('\n'))
 }

@@ -4,6 +4,7 @@
 //! - [`vault`]: a Key Vault with real keys and signatures
 //! - [`identity`]: the App Service endpoint that hands out tokens for a managed identity
 //! - [`host`]: a stand-in for the Functions host, which reads this checkout's host.json and function.json
+//! - [`event_grid`]: the events of blobs that are written, on a queue
 //! - [`app`]: the function app of this checkout, and the shipping binary in it
 //! - [`npm`]: packages at fixed versions, fetched at first use
 //! - [`listener`], [`proxy`], [`certificates`]: how the services are served, over TLS
@@ -15,6 +16,7 @@
 pub mod app;
 pub mod azurite;
 pub mod certificates;
+pub mod event_grid;
 pub mod host;
 pub mod identity;
 pub mod listener;

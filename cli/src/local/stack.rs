@@ -18,8 +18,9 @@ use super::{
     app::Progress,
     azurite::{Azurite, AzuriteOptions},
     certificates::{CertificateFiles, Certificates, LOCAL_NAMES},
+    event_grid::{EventGrid, Subscription},
     identity::{Identity, IdentityEndpoint, Issuer, SYSTEM_ASSIGNED},
-    listener::Listener,
+    listener::{Listener, Service},
     proxy::Proxy,
     tap::Tap,
     vault::{KeyOptions, Vault},
@@ -80,6 +81,7 @@ pub struct Deployment {
     pub issuer: Issuer,
     /// What goes to each service.
     pub taps: Taps,
+    events: EventGrid,
     stack: Arc<Stack>,
     transport: Transport,
     identity_header: String,
@@ -114,17 +116,23 @@ impl Deployment {
         let identity = Listener::start("identity", None, 0, taps.identity.clone(), Arc::new(endpoint)).await;
         let vault = Vault::new(issuer.clone());
         let vault_listener = vault.listen(tls.clone(), 0, taps.vault.clone()).await;
-        let front = async |service: &'static str, port: u16, tap: &Tap| {
+        let proxy = |service: &'static str, port: u16| {
             let upstream = stack.certificates.client_config().map_err(|e| fault("certificates", e))?;
-            let proxy = Arc::new(Proxy::new(service, port, upstream));
-            Listener::start(service, Some(tls.clone()), 0, tap.clone(), proxy).await.map_err(|e| fault(service, e))
+            Ok(Proxy::new(service, port, upstream))
+        };
+        let blobs = proxy("blob", stack.azurite.blob_port())?;
+        let queues = proxy("queue", stack.azurite.queue_port())?;
+        let events = EventGrid::start(blobs.clone(), queues.clone());
+        let front = async |name: &'static str, tap: &Tap, service: Arc<dyn Service>| {
+            Listener::start(name, Some(tls.clone()), 0, tap.clone(), service).await.map_err(|e| fault(name, e))
         };
         let deployment = Self {
             queue_name: name.to_owned(),
             identity: identity.map_err(|e| fault("the identity endpoint", e))?,
             vault_listener: vault_listener.map_err(|e| fault("the vault", e))?,
-            blob: front("blob", stack.azurite.blob_port(), &taps.blob).await?,
-            queue: front("queue", stack.azurite.queue_port(), &taps.queue).await?,
+            blob: front("blob", &taps.blob, Arc::new(events.watch(blobs))).await?,
+            queue: front("queue", &taps.queue, Arc::new(queues)).await?,
+            events,
             stack: Arc::clone(stack),
             // Its connections live and die with the runtime that this deployment runs in.
             transport: transport(&stack.roots),
@@ -182,6 +190,26 @@ impl Deployment {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
+    }
+
+    /// The subscription of a work queue to its uploads: every blob that is written to the uploads container is an event
+    /// on the work queue, in the form in which the service delivers it. To be changed, and passed to
+    /// [`subscribe`](Self::subscribe).
+    #[must_use]
+    pub fn uploads_subscription(&self) -> Subscription {
+        let container = Some(format!("{}-uploads", self.queue_name));
+        Subscription { container, ..Subscription::to_queue(&self.queue_name) }
+    }
+
+    /// Puts the events of blobs that are written from now on, through this deployment, on a queue.
+    pub fn subscribe(&self, subscription: Subscription) {
+        self.events.subscribe(subscription);
+    }
+
+    /// The events of this deployment's blobs.
+    #[must_use]
+    pub fn events(&self) -> &EventGrid {
+        &self.events
     }
 
     /// The stack below.

@@ -60,6 +60,7 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     let deployment = Arc::new(Deployment::start(&stack, "work").await?);
     eprintln!("  making a key");
     let key = deployment.create_key("signing", KeySpec::from(options.key)).await?;
+    deployment.subscribe(deployment.uploads_subscription());
     let settings = deployment.settings(&key);
     let host = match options.host {
         HostChoice::Func => None,
@@ -87,7 +88,12 @@ fn show(options: &Options, settings: &BTreeMap<String, String>, file: &Path) {
     for (name, value) in settings {
         println!("  {name:<28} {value}");
     }
-    let (file, results) = (file.display(), &settings["SIGNET_RESULTS"]);
+    let (file, results, uploads) = (file.display(), &settings["SIGNET_RESULTS"], &settings["SIGNET_SOURCES"]);
+    println!(
+        "\nA blob that is written to {uploads} becomes a Microsoft.Storage.BlobCreated event on the queue {}, \
+         in the form in which Event Grid delivers it.",
+        settings["SIGNET_QUEUE"]
+    );
     match options.host {
         HostChoice::StandIn => println!(
             "\nIn another terminal:\n\n  \

@@ -75,6 +75,33 @@ fn the_published_set_of_the_rfc_is_read() {
     assert_eq!(set.usable().count(), 1);
 }
 
+/// RFC 7638, section 3.1: the RSA key of RFC 7517, appendix A.1.
+#[test]
+fn thumbprints_are_as_the_rfc_has_them() {
+    let set = JwkSet::parse(A1).expect("a set");
+    let rsa = set.select(Some("2011-04-29")).expect("the RSA key").key;
+    assert_eq!(thumbprint(&rsa), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+
+    // RFC 9449: the EC key of section 4.2, and its thumbprint in section 6.1.
+    let ec = r#"{"kty":"EC","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs",
+        "y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA","crv":"P-256"}"#;
+    let ec = Jwk::parse(ec).expect("the EC key").key;
+    assert_eq!(thumbprint(&ec), "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I");
+}
+
+#[test]
+fn a_thumbprint_depends_on_the_key_alone() {
+    for algorithm in Algorithm::ALL {
+        let key = Signer::new(algorithm).key.public;
+        let text = jwk("k", &key);
+        let renamed = text.replace(r#""use":"sig","kid":"k""#, r#""kid":"another","alg":"x","x5t":"y""#);
+        assert_ne!(text, renamed);
+        assert_eq!(thumbprint(&Jwk::parse(&renamed).expect("a JWK").key), thumbprint(&key));
+        assert_ne!(thumbprint(&crate::testing::stranger(&key)), thumbprint(&key), "{algorithm}");
+        assert_eq!(thumbprint(&key).len(), 43);
+    }
+}
+
 #[test]
 fn a_merge_changes_no_key_that_is_there() {
     let others = [

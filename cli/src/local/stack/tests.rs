@@ -1,5 +1,6 @@
 use azure_core::http::RequestContent;
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions, models::KeyType};
+use azure_storage_queue::models::{QueueClientReceiveMessagesOptions, ReceivedMessage};
 
 use super::*;
 use crate::local::{tap::Fault, vault::KeySpec};
@@ -23,6 +24,37 @@ async fn a_deployment_has_three_containers_and_settings_that_name_them() {
         let path = format!("/{name}/a");
         assert_eq!(deployment.taps.blob.count(|exchange| exchange.path == path && exchange.status == Some(201)), 1);
     }
+}
+
+#[tokio::test]
+async fn an_upload_is_an_event_on_the_work_queue_that_no_tap_sees_arrive() {
+    let deployment = deployment("events").await;
+    deployment.subscribe(deployment.uploads_subscription());
+    let taps = &deployment.taps;
+    for (container, content) in [(deployment.results(), "no event"), (deployment.uploads(), "")] {
+        let content = RequestContent::from(content.as_bytes().to_vec());
+        container.unwrap().blob_client("a b").upload(content, None).await.unwrap();
+    }
+    deployment.events().settled().await;
+    assert_eq!((taps.blob.exchanges().len(), taps.queue.exchanges().len()), (2, 0));
+    assert!(taps.identity.exchanges().is_empty());
+
+    let messages = received(&deployment).await;
+    let [message] = &messages[..] else { panic!("{messages:?}") };
+    let event = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, message).unwrap();
+    let event: serde_json::Value = serde_json::from_slice(&event).unwrap();
+    assert_eq!(event["subject"], "/blobServices/default/containers/events-uploads/blobs/a b");
+    let url = format!("{}/a%20b", deployment.container_url("uploads"));
+    assert_eq!((&event["data"]["url"], &event["data"]["contentLength"]), (&url.into(), &0.into()));
+    let [delivery] = &deployment.events().deliveries()[..] else { panic!() };
+    assert_eq!((&delivery.message, &delivery.event, &delivery.error), (message, &event, &None));
+}
+
+async fn received(deployment: &Deployment) -> Vec<String> {
+    let options = QueueClientReceiveMessagesOptions { number_of_messages: Some(32), ..Default::default() };
+    let queue = deployment.queue().unwrap();
+    let messages = queue.receive_messages(Some(options)).await.unwrap().into_model().unwrap().items.unwrap_or_default();
+    messages.into_iter().filter_map(|message: ReceivedMessage| message.message_text).collect()
 }
 
 #[tokio::test]

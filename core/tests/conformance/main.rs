@@ -1,0 +1,6 @@
+//! What standards and others have published to test verifiers with, through the public interface.
+
+mod changes;
+mod cose;
+mod dsse;
+mod wycheproof;
