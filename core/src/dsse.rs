@@ -193,7 +193,6 @@ fn array(text: &str) -> Option<Vec<&str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::ContentName;
 
     fn parse(predicate: Option<&Predicate>) -> Statement {
         let content =

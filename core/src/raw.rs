@@ -166,11 +166,11 @@ mod tests {
             let digest = |hash: Hash| hash.digest(&[b"content"]);
             let text = encode(algorithm, &signer.sign(&digest(algorithm.hash())));
             for (kid, named) in [(None, None), (Some(signer.key.kid.as_str()), Some(algorithm))] {
-                let signed = Signed::parse(&text, kid, named, &keys).expect("candidates");
-                assert!(signed.hashes().any(|hash| hash == algorithm.hash()));
-                let found = signed.signer(digest).expect("the signer");
+                let bare = Signed::parse(&text, kid, named, &keys).expect("candidates");
+                assert!(bare.hashes().any(|hash| hash == algorithm.hash()));
+                let found = bare.signer(digest).expect("the signer");
                 assert_eq!((found.jwk.kid.as_ref(), found.algorithm), (Some(&signer.key.kid), algorithm));
-                assert!(signed.signer(|hash| hash.digest(&[b"other"])).is_none(), "{algorithm}");
+                assert!(bare.signer(|hash| hash.digest(&[b"other"])).is_none(), "{algorithm}");
             }
             assert!(Signed::parse(&text, Some("other"), None, &keys).expect("candidates").signer(digest).is_none());
             assert!(matches!(Signed::parse(&text, Some("9"), None, &keys), Err(SelectError::NotInSet(_))));

@@ -16,5 +16,6 @@ mod rotation;
 mod secrets;
 mod sources;
 mod tool;
+mod verbs;
 mod wire;
 mod world;

@@ -39,26 +39,26 @@ async fn signet() -> &'static Path {
 }
 
 /// Where the tool is started: settings as its environment, and a directory of its own.
-struct Desk {
-    settings: BTreeMap<String, String>,
+pub(crate) struct Desk {
+    pub(crate) settings: BTreeMap<String, String>,
     directory: TempDir,
 }
 
 /// What the tool did.
 #[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|_| panic!("{self:?}"))
     }
 
     #[track_caller]
-    fn exits(self, code: i32, says: &str) -> Self {
+    pub(crate) fn exits(self, code: i32, says: &str) -> Self {
         assert_eq!(self.code, Some(code), "{self:?}");
         let said = if code == 0 { &self.stdout } else { &self.stderr };
         assert!(said.contains(says), "{says}: {self:?}");
@@ -67,28 +67,28 @@ impl Ran {
 }
 
 impl Desk {
-    fn new(settings: BTreeMap<String, String>) -> Self {
+    pub(crate) fn new(settings: BTreeMap<String, String>) -> Self {
         Self { settings, directory: tempfile::tempdir().expect("a desk") }
     }
 
-    fn of(world: &World) -> Self {
+    pub(crate) fn of(world: &World) -> Self {
         Self::new(world.deployment.settings(&world.key))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> &Self {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> &Self {
         fs::write(self.path(name), content).expect("a desk");
         self
     }
 
-    async fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
         self.pipe(arguments, b"").await
     }
 
-    async fn pipe(&self, arguments: &[&str], input: &[u8]) -> Ran {
+    pub(crate) async fn pipe(&self, arguments: &[&str], input: &[u8]) -> Ran {
         let mut command = Command::new(signet().await);
         command.args(arguments).current_dir(self.directory.path()).kill_on_drop(true);
         command.env_clear().envs(std::env::var_os("SystemRoot").map(|root| ("SystemRoot", root)));
@@ -105,7 +105,7 @@ impl Desk {
 }
 
 /// Messages that were on the queue.
-async fn received(deployment: &Deployment) -> Vec<String> {
+pub(crate) async fn received(deployment: &Deployment) -> Vec<String> {
     let options = QueueClientReceiveMessagesOptions {
         number_of_messages: Some(32),
         ..QueueClientReceiveMessagesOptions::default()
@@ -136,7 +136,7 @@ async fn signed() -> (World, Desk) {
     (world, desk)
 }
 
-fn url(world: &World, blob: &str) -> String {
+pub(crate) fn url(world: &World, blob: &str) -> String {
     format!("{}/{blob}", world.deployment.settings(&world.key)["SIGNET_RESULTS"])
 }
 

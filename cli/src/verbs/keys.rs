@@ -6,7 +6,7 @@ use azure_core::time::OffsetDateTime;
 use clap::Args;
 use futures::future::try_join_all;
 use serde_json::{Value, json};
-use signet_core::jwks::JwkSet;
+use signet_core::jwks::{JwkSet, thumbprint};
 use time::format_description::well_known::Rfc3339;
 
 use crate::{
@@ -115,6 +115,7 @@ impl Overview<'_> {
                 "expires": version.expires.map(rfc3339),
                 "type": version.public.as_ref().ok().map(signet_core::key::PublicKey::kind),
                 "hsm": version.hsm,
+                "thumbprint": version.public.as_ref().ok().map(thumbprint),
                 "published": self.publication(version).map(|publication| publication == Publication::Published),
             })
         });
@@ -127,14 +128,13 @@ impl Overview<'_> {
     }
 
     fn as_text(&self) -> String {
-        const HEADING: [&str; 7] = ["version", "state", "created", "not before", "expires", "key", "published"];
         let mut text = String::new();
         for timeline in self.timelines {
             let pinned = timeline.key.version.as_ref().map(|version| format!(", pinned to {version}"));
             let rows: Vec<Vec<String>> =
                 timeline.versions.iter().map(|version| self.cells(timeline, version)).collect();
             let (name, pinned) = (timeline.key.without_version(), pinned.unwrap_or_default());
-            text.extend([name, pinned, "\n\n".to_owned(), table::render(&HEADING, &rows), "\n".to_owned()]);
+            text.extend([name, pinned, "\n\n".to_owned(), render(&rows), "\n".to_owned()]);
         }
         for kid in self.added {
             text.extend(["published now: ", kid, "\n"]);
@@ -170,8 +170,21 @@ impl Overview<'_> {
             at(version.expires),
             kind,
             published.to_owned(),
+            version.public.as_ref().ok().map(thumbprint).unwrap_or_default(),
         ]
     }
+}
+
+/// A table without the columns in which nothing stands.
+fn render(rows: &[Vec<String>]) -> String {
+    const HEADING: [&str; 8] =
+        ["version", "state", "created", "not before", "expires", "key", "published", "thumbprint (RFC 7638)"];
+    let is_used = |column: &usize| rows.iter().any(|row| row.get(*column).is_some_and(|cell| !cell.is_empty()));
+    let used: Vec<usize> = (0..HEADING.len()).filter(is_used).collect();
+    let heading: Vec<&str> = used.iter().map(|column| HEADING[*column]).collect();
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| used.iter().map(|column| row[*column].clone()).collect()).collect();
+    table::render(&heading, &rows)
 }
 
 fn state(timeline: &Timeline, version: &KeyVersion) -> &'static str {

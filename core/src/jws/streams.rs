@@ -15,17 +15,17 @@ fn a_payload_in_pieces_is_the_payload_whole() {
         for document in
             [format!("{protected}..{signature}"), format!(r#"{{"protected":"{protected}","signature":"{signature}"}}"#)]
         {
-            let signed = Signed::parse(&document, &keys).expect("a detached JWS");
-            assert_eq!(signed.payload, None);
+            let detached = Signed::parse(&document, &keys).expect("a detached JWS");
+            assert_eq!(detached.payload, None);
             for size in [1, 2, 3, 4, 7, 1 << 16, 100_000, content.len()] {
-                let mut input = signed.input();
+                let mut input = detached.input();
                 content.chunks(size).for_each(|piece| input.update(piece));
-                assert_eq!(signed.verify_digest(&input.finish()), Ok(()), "{size}: {document}");
+                assert_eq!(detached.verify_digest(&input.finish()), Ok(()), "{size}: {document}");
             }
             for other in [&content[1..], &content[..content.len() - 1], &[]] {
-                let mut input = signed.input();
+                let mut input = detached.input();
                 input.update(other);
-                assert_eq!(signed.verify_digest(&input.finish()), Err(Refusal::Signature), "{document}");
+                assert_eq!(detached.verify_digest(&input.finish()), Err(Refusal::Signature), "{document}");
             }
             assert_eq!(verify(&document, Some(&content), &keys).expect("valid").content, content);
             assert_eq!(verify(&document, None, &keys), Err(Refusal::ContentMissing));
