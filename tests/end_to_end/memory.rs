@@ -36,10 +36,6 @@ async fn a_blob_of_512_mib_is_signed_in_constant_memory() {
     let reply = world.sign(&message.to_string()).await;
     assert!(reply.outcome.succeeded(), "{}", reply.outcome);
     let took = begun.elapsed();
-    println!(
-        "{}",
-        fs::read_to_string(format!("/proc/{}/stat", world.host.pid().expect("a handler"))).expect("it runs")
-    );
     let peak = peak_kib(&world);
     let reads = world.deployment.taps.blob.count(|read| read.method == "GET" && read.path.contains("-uploads/"));
     println!("{} MiB in {BLOCKS} ranges: {idle} KiB idle, {peak} KiB at the peak, {took:?}", BLOCKS * BLOCK / MIB);
