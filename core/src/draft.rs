@@ -140,69 +140,84 @@ pub struct Pass<'a> {
     item: &'a WorkItem,
     key: &'a SigningKey,
     issued_at: i64,
-    sha256: Hasher,
+    /// The first is SHA-256 of the content alone. Formats that sign the same share one.
+    digests: Vec<Digest>,
     detached: Vec<Detached>,
 }
 
-/// A draft whose digest is in the making, and which needs nothing else of the content.
+/// The digest of the content and of what stands before it in what is signed.
 #[derive(Debug)]
-struct Detached {
-    format: Format,
+struct Digest {
+    hash: Hash,
+    before: Vec<u8>,
     hasher: Hasher,
-    parts: Parts<'static>,
+}
+
+/// A result that lacks its digest and nothing else.
+#[derive(Debug)]
+enum Detached {
+    /// The digest is one of the pass's own.
+    Of { digest: usize, parts: Parts<'static> },
+    /// It is over a statement that names the content.
+    Statement,
 }
 
 impl<'a> Pass<'a> {
     /// Begins with a source of so many bytes. `issued_at` is in seconds since 1970.
     #[must_use]
     pub fn new(item: &'a WorkItem, key: &'a SigningKey, issued_at: i64, bytes: u64) -> Self {
-        let detached = item.formats.iter().filter_map(|format| {
-            let mut hasher = key.algorithm.hash().hasher();
-            let parts = match format {
+        let sha256 = Digest { hash: Hash::Sha256, before: Vec::new(), hasher: Hash::Sha256.hasher() };
+        let mut pass = Self { item, key, issued_at, digests: vec![sha256], detached: Vec::new() };
+        for format in &item.formats {
+            let detached = match format {
+                Format::Dsse => Detached::Statement,
+                Format::Raw => pass.detached(Vec::new(), Parts::Raw),
                 Format::Jws | Format::JwsCompact => {
                     // RFC 7797, sections 3 and 6: unencoded, or the signature would be over a third more than the source.
                     let header = jws_header(item, key, issued_at, r#","b64":false,"crit":["b64"]"#);
                     let protected = base64::encode_url(header.as_bytes());
-                    hasher.update(protected.as_bytes());
-                    hasher.update(b".");
-                    Parts::Jws { protected, payload: None }
+                    pass.detached(format!("{protected}.").into_bytes(), Parts::Jws { protected, payload: None })
                 }
                 Format::Cose => {
                     let protected = cose::protected_header(key.algorithm, &item.content_type, &key.kid, issued_at);
-                    hasher.update(&cose::before_payload(&protected, bytes));
-                    Parts::Cose { protected, payload: None }
+                    let before = cose::before_payload(&protected, bytes);
+                    pass.detached(before, Parts::Cose { protected, payload: None })
                 }
-                // Over the content itself, whose SHA-256 is there in any case.
-                Format::Raw if key.algorithm.hash() == Hash::Sha256 => return None,
-                Format::Raw => Parts::Raw,
-                // Over a statement that names the content by its SHA-256.
-                Format::Dsse => return None,
             };
-            Some(Detached { format: *format, hasher, parts })
+            pass.detached.push(detached);
+        }
+        pass
+    }
+
+    fn detached(&mut self, before: Vec<u8>, parts: Parts<'static>) -> Detached {
+        let hash = self.key.algorithm.hash();
+        let known = self.digests.iter().position(|known| known.hash == hash && known.before == before);
+        let digest = known.unwrap_or_else(|| {
+            let mut hasher = hash.hasher();
+            hasher.update(&before);
+            self.digests.push(Digest { hash, before, hasher });
+            self.digests.len() - 1
         });
-        Self { item, key, issued_at, sha256: Hash::Sha256.hasher(), detached: detached.collect() }
+        Detached::Of { digest, parts }
     }
 
     /// Takes the next bytes of the source in.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.sha256.update(bytes);
-        for detached in &mut self.detached {
-            detached.hasher.update(bytes);
+        for digest in &mut self.digests {
+            digest.hasher.update(bytes);
         }
     }
 
     /// What names the content, and the drafts in the order of the item's formats.
     #[must_use]
     pub fn finish(self) -> (ContentName, Vec<Draft<'a>>) {
-        let Self { item, key, issued_at, sha256, detached } = self;
-        let sha256 = sha256.finish();
-        let name = ContentName::of_source(hex(&sha256));
-        let mut detached = detached.into_iter().peekable();
-        let drafts = item.formats.iter().map(|format| {
-            let (digest, parts) = match detached.next_if(|detached| detached.format == *format) {
-                Some(Detached { hasher, parts, .. }) => (hasher.finish(), parts),
-                None if *format == Format::Dsse => statement(item, &name, key, issued_at),
-                None => (sha256.clone(), Parts::Raw),
+        let Self { item, key, issued_at, digests, detached } = self;
+        let digests: Vec<Vec<u8>> = digests.into_iter().map(|digest| digest.hasher.finish()).collect();
+        let name = ContentName::of_source(hex(&digests[0]));
+        let drafts = item.formats.iter().zip(detached).map(|(format, detached)| {
+            let (digest, parts) = match detached {
+                Detached::Of { digest, parts } => (digests[digest].clone(), parts),
+                Detached::Statement => statement(item, &name, key, issued_at),
             };
             Draft { format: *format, digest, parts }
         });

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::{
@@ -115,17 +114,17 @@ impl WorkItem {
         let predicate = self.predicate.as_ref().filter(|_| format == Format::Dsse);
         let predicate_type = predicate.map_or("", |predicate| &predicate.predicate_type);
         let predicate_json = predicate.and_then(|predicate| predicate.json.as_deref()).unwrap_or_default();
-        let mut hasher = Sha256::new();
+        let mut hasher = Hash::Sha256.hasher();
         hasher.update(b"signet-request-1");
         let fields =
             [format.name(), &self.content_type, content.hash.name(), &content.hex, predicate_type, predicate_json];
         // A result with the content in it and one without are two.
         let detached = (content.detached && format.holds_content()).then_some("detached");
         for field in fields.into_iter().chain(detached) {
-            hasher.update((field.len() as u64).to_be_bytes());
-            hasher.update(field);
+            hasher.update(&(field.len() as u64).to_be_bytes());
+            hasher.update(field.as_bytes());
         }
-        hex(&hasher.finalize())
+        hex(&hasher.finish())
     }
 }
 

@@ -12,6 +12,7 @@ use azure_core::{
 use azure_storage_blob::{
     BlobClient, BlobContainerClient, BlobContainerClientOptions, models::BlobClientDownloadOptions,
 };
+use futures::TryStreamExt;
 use signet_azure::{client_options, failure::Failure, identity::Credential};
 use signet_core::{content::Source, rejection::Reason};
 use tokio::sync::Semaphore;
@@ -50,7 +51,9 @@ pub(crate) enum Fault {
 
 /// A range, and the whole that it is one of.
 struct Range {
-    bytes: Bytes,
+    /// As they came, not put together: that would take the memory twice.
+    pieces: Vec<Bytes>,
+    bytes: u64,
     etag: Option<String>,
     total: u64,
 }
@@ -98,23 +101,23 @@ impl Sources {
         let etag = first.etag.or_else(|| blob.etag.clone()).unwrap_or_default();
         let mut sink = begin(first.total);
         let mut offset = 0;
-        let mut bytes = first.bytes;
+        let (mut pieces, mut bytes) = (first.pieces, first.bytes);
         loop {
-            for piece in bytes.chunks(TURN) {
-                take(&mut sink, piece);
+            for turn in pieces.iter().flat_map(|piece| piece.chunks(TURN)) {
+                take(&mut sink, turn);
                 tokio::task::yield_now().await;
             }
-            offset += bytes.len() as u64;
+            offset += bytes;
             if offset >= first.total {
                 return Ok((sink, etag));
             }
             // The last range's memory is free before the next one comes.
-            drop(bytes);
+            drop(pieces);
             let next = self.range(trail, blob, Some(&etag), offset..(offset + RANGE).min(first.total)).await?;
-            if next.bytes.is_empty() || next.total != first.total {
+            if next.bytes == 0 || next.total != first.total {
                 return Err(Fault::Never(Reason::SourceChanged, CHANGED.to_owned()));
             }
-            bytes = next.bytes;
+            (pieces, bytes) = (next.pieces, next.bytes);
         }
     }
 
@@ -138,9 +141,10 @@ impl Sources {
             let downloaded = blob.client.download(Some(options)).await?;
             let etag = downloaded.properties.etag.map(|etag| etag.to_string());
             let total = total(&downloaded.headers);
-            let bytes = downloaded.body.collect().await?;
+            let pieces: Vec<Bytes> = downloaded.body.try_collect().await?;
+            let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
             // A service that answers with the whole says nothing of ranges.
-            Ok(Range { total: total.unwrap_or(bytes.len() as u64), bytes, etag })
+            Ok(Range { pieces, bytes, etag, total: total.unwrap_or(bytes) })
         })
         .await;
         outcome.map_err(|failure| match failure.status {

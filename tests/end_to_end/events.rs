@@ -1,7 +1,11 @@
 //! Upload and get a signature: Event Grid's word that a blob was written is a work item.
 
 use serde_json::{Value, json};
-use signet::{remote::Document, verbs::verify};
+use signet::{
+    local::event_grid::{Encoding, Schema, Subscription},
+    remote::Document,
+    verbs::verify,
+};
 use signet_core::base64;
 
 use crate::world::{Setup, World};
@@ -65,6 +69,27 @@ async fn an_upload_is_signed_in_whichever_form_its_event_comes() {
         let document = Document { bytes: result.bytes, metadata: result.metadata };
         let verdict = verify::verdict(&document, Some(&content), &world.keys().await).expect("valid");
         assert_eq!(verdict.content_type.as_deref(), Some("application/zip"));
+    }
+    assert!(world.rejections().await.is_empty());
+}
+
+/// From the upload to the signature, with nobody between but the services.
+#[tokio::test]
+async fn an_upload_becomes_a_signature() {
+    let world = World::with(Setup { queues: true, ..Setup::default() }).await;
+    let usual = world.deployment.uploads_subscription();
+    for (number, (schema, encoding)) in
+        [(Schema::CloudEvents, Encoding::Base64), (Schema::EventGrid, Encoding::Plain)].into_iter().enumerate()
+    {
+        let suffix = Some(format!("{number}.bin"));
+        world.deployment.subscribe(Subscription { schema, encoding, subject_ends_with: suffix, ..usual.clone() });
+    }
+    for number in 0..2 {
+        let (name, content) = (format!("né/{number}.bin"), vec![number; 5_000_000]);
+        world.upload(&name, &content).await;
+        let result = world.awaited(&format!("{}-uploads/{name}.jws.json", world.deployment.queue_name)).await;
+        let document = Document { bytes: result.bytes, metadata: result.metadata };
+        verify::verdict(&document, Some(&content), &world.keys().await).expect("valid");
     }
     assert!(world.rejections().await.is_empty());
 }

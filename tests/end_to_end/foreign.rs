@@ -77,6 +77,44 @@ async fn jose_verifies_what_we_sign_by_the_published_keys() {
     }
 }
 
+#[tokio::test]
+async fn what_is_signed_by_reference_is_verified_beside_its_content() {
+    let packages = FOREIGN.install(&|line| println!("{line}")).await.expect("Node.js and npm");
+    let content: Vec<u8> = (0..=255).collect::<Vec<u8>>().repeat(20);
+    for (algorithm, world) in worlds().await {
+        let id = algorithm.name();
+        world.upload("x", &content).await;
+        let source = json!({ "url": world.upload_url("x") });
+        let message = json!({ "id": id, "source": source, "format": ["jws", "jws-compact", "cose"] });
+        assert!(world.sign(&message.to_string()).await.outcome.succeeded());
+        let keys = published(&world).await;
+        let [right, wrong] = [&content[..], &content[1..]].map(base64::encode);
+
+        // Neither knows all algorithms: see below.
+        if algorithm != Algorithm::Es256K {
+            let flattened = world.result(&format!("{id}.jws.json")).await.expect("a result");
+            let flattened: Value = serde_json::from_str(flattened.text()).expect("JSON");
+            let compact = world.result(&format!("{id}.jws")).await.expect("a result").text().to_owned();
+            for jws in [flattened, compact.into()] {
+                let payload = node(&packages, &json!({ "jws": jws, "keys": keys, "content": right })).await.expect(id);
+                assert_eq!(payload, right);
+                node(&packages, &json!({ "jws": jws, "keys": keys, "content": wrong }))
+                    .await
+                    .expect_err("other content");
+            }
+        }
+        if !matches!(algorithm, Algorithm::Es256K | Algorithm::Rs384 | Algorithm::Rs512) {
+            let message = world.result(&format!("{id}.cose")).await.expect("a result");
+            let kid = &message.metadata["signet_kid"];
+            let cose = base64::encode(&message.bytes);
+            for (content, is_good) in [(&right, true), (&wrong, false)] {
+                let request = json!({ "cose": cose, "kid": kid, "keys": keys, "content": content });
+                assert_eq!(node(&packages, &request).await.is_ok(), is_good, "{algorithm}");
+            }
+        }
+    }
+}
+
 /// The payload is never parsed and written again, whatever it is.
 #[tokio::test]
 async fn jose_sees_the_very_bytes_that_stood_in_the_message() {

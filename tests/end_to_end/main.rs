@@ -9,6 +9,7 @@ mod faults;
 mod foreign;
 mod json_texts;
 mod main_path;
+mod memory;
 mod process;
 mod protocol;
 mod rejections;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use azure_core::http::StatusCode;
+use azure_core::{Bytes, http::StatusCode};
 use azure_storage_blob::{BlobContainerClient, models::BlobClientGetPropertiesResultHeaders};
 use azure_storage_queue::models::QueueMessage;
 use clap::Args;
@@ -44,6 +44,9 @@ pub struct Options {
 
 /// Two function apps, so that both families of keys are seen.
 const APPS: [(&str, KeySpec); 2] = [("invoices", KeySpec::P256), ("releases", KeySpec::Rsa2048)];
+/// More than the handler reads at once.
+const UPLOAD_BYTES: usize = 5 * 1024 * 1024;
+const UPLOAD: &str = "2026/release.zip";
 /// How long an item may take until its result must stand.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -77,6 +80,10 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
         for format in Format::ALL {
             items.push(app.send(format).await?);
         }
+    }
+    shown.step("blobs into the upload containers, whence Event Grid's stand-in sends events to the queues");
+    for app in &apps {
+        items.push(app.upload().await?);
     }
     apps[0].send_text(r#"{"id":"invoices/typo","paylaod":{"amount":"12.50"}}"#).await?;
     let mut rows = Vec::new();
@@ -140,6 +147,7 @@ impl App {
     async fn start(stack: &Arc<Stack>, root: &AppRoot, name: &'static str, spec: KeySpec) -> Result<Self, Error> {
         let deployment = Arc::new(Deployment::start(stack, name).await?);
         let key = deployment.create_key("signing", spec).await?;
+        deployment.subscribe(deployment.uploads_subscription());
         let mut options = HostOptions::new(root.directory(), deployment.settings(&key));
         options.queues = Some(Arc::new(deployment.queues()?));
         options.clear_environment = true;
@@ -148,17 +156,28 @@ impl App {
 
     async fn send(&self, format: Format) -> Result<Item, Error> {
         let id = format!("{}/2026/{format}", self.name);
-        let (message, content) = if matches!(format, Format::Raw | Format::Cose) {
+        let (input, message, content) = if matches!(format, Format::Raw | Format::Cose) {
             let content = b"any bytes at all: \x00\xff".to_vec();
             let encoded = base64::encode(&content);
-            (format!(r#"{{"id":"{id}","format":"{format}","payloadBase64":"{encoded}"}}"#), content)
+            ("bytes", format!(r#"{{"id":"{id}","format":"{format}","payloadBase64":"{encoded}"}}"#), content)
         } else {
             let payload = r#"{ "amount": "12.50", "currency": "EUR" }"#;
-            (format!(r#"{{"id":"{id}","format":"{format}","payload":{payload}}}"#), payload.into())
+            ("JSON", format!(r#"{{"id":"{id}","format":"{format}","payload":{payload}}}"#), payload.into())
         };
         self.send_text(&message).await?;
         let blob = format!("{id}{}", format.suffix());
-        Ok(Item { format, spec: self.spec, blob, content, container: self.deployment.results()? })
+        Ok(Item { input, format, spec: self.spec, blob, content, container: self.deployment.results()? })
+    }
+
+    /// Puts a blob where an event subscription sees it. What comes of that is named by the container and the blob.
+    async fn upload(&self) -> Result<Item, Error> {
+        let uploads = self.deployment.uploads()?;
+        let content = b"what was released\n".repeat(UPLOAD_BYTES / 18);
+        uploads.blob_client(UPLOAD).upload(Bytes::from(content.clone()).into(), None).await?;
+        let container = uploads.url().path().trim_matches('/').to_owned();
+        let format = Format::Jws;
+        let blob = format!("{container}/{UPLOAD}{}", format.suffix());
+        Ok(Item { input: "upload", format, spec: self.spec, blob, content, container: self.deployment.results()? })
     }
 
     async fn send_text(&self, text: &str) -> Result<(), Error> {
@@ -184,6 +203,8 @@ impl App {
 
 /// An item under way.
 struct Item {
+    /// How its content came.
+    input: &'static str,
     format: Format,
     spec: KeySpec,
     blob: String,
@@ -193,6 +214,7 @@ struct Item {
 
 /// An item's result.
 struct Row {
+    input: &'static str,
     format: Format,
     spec: KeySpec,
     blob: String,
@@ -220,7 +242,7 @@ impl Item {
         let document = Document { bytes, metadata };
         let verdict = verify::verdict(&document, Some(&self.content), &JwkSet::parse(&keys)?);
         let (blob, bytes) = (self.blob.clone(), document.bytes.len());
-        Ok(Row { format: self.format, spec: self.spec, blob, bytes, waited, verdict })
+        Ok(Row { input: self.input, format: self.format, spec: self.spec, blob, bytes, waited, verdict })
     }
 }
 
@@ -228,6 +250,7 @@ impl Row {
     fn as_json(&self) -> Value {
         json!({
             "blob": self.blob,
+            "input": self.input,
             "format": self.format.name(),
             "key": format!("{:?}", self.spec),
             "alg": self.verdict.as_ref().ok().map(|verdict| verdict.algorithm.name()),
@@ -245,6 +268,7 @@ impl Row {
         let (format, key) = (self.format.to_string(), format!("{:?}", self.spec));
         vec![
             self.blob.clone(),
+            self.input.to_owned(),
             format,
             key,
             algorithm,
@@ -268,7 +292,9 @@ impl Counts {
         Self {
             tokens: sum(&|app| app.deployment.taps.identity.exchanges().len()),
             look_ups: sum(&|app| {
-                app.deployment.taps.vault.count(|exchange| exchange.method == "GET" && exchange.status == Some(200))
+                let is_key = |path: &str| !path.ends_with("/versions");
+                let taps = &app.deployment.taps;
+                taps.vault.count(|seen| seen.method == "GET" && seen.status == Some(200) && is_key(&seen.path))
             }),
             signatures: sum(&|app| app.deployment.vault.signatures().len()),
         }
@@ -277,7 +303,10 @@ impl Counts {
 
 fn show(rows: &[Row], rejection: &Value, counts: &Counts) {
     let cells: Vec<Vec<String>> = rows.iter().map(Row::as_cells).collect();
-    println!("\n{}", table::render(&["result", "format", "key", "algorithm", "bytes", "after", "signature"], &cells));
+    println!(
+        "\n{}",
+        table::render(&["result", "from", "format", "key", "algorithm", "bytes", "after", "signature"], &cells)
+    );
     let text = |name: &str| rejection[name].as_str().unwrap_or_default().to_owned();
     println!("  rejected: {} ({})\n", text("reason"), text("detail"));
     println!(
