@@ -90,7 +90,21 @@ impl Desk {
 
     pub(crate) async fn pipe(&self, arguments: &[&str], input: &[u8]) -> Ran {
         let mut command = Command::new(signet().await);
-        command.args(arguments).current_dir(self.directory.path()).kill_on_drop(true);
+        command.args(arguments);
+        self.run_command(command, input).await
+    }
+
+    /// Runs the tool in so much address space, in KiB, and no more.
+    pub(crate) async fn run_within(&self, kib: u64, arguments: &[&str]) -> Ran {
+        let mut command = Command::new("sh");
+        // What a thread sets aside and never uses counts, too.
+        let script = format!("ulimit -v {kib}; TOKIO_WORKER_THREADS=2 MALLOC_ARENA_MAX=1 exec \"$0\" \"$@\"");
+        command.args(["-c", &script]).arg(signet().await).args(arguments);
+        self.run_command(command, b"").await
+    }
+
+    async fn run_command(&self, mut command: Command, input: &[u8]) -> Ran {
+        command.current_dir(self.directory.path()).kill_on_drop(true);
         command.env_clear().envs(std::env::var_os("SystemRoot").map(|root| ("SystemRoot", root)));
         command.envs(&self.settings).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a desk");

@@ -2,8 +2,8 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use azure_core::http::RequestContent;
-use azure_storage_blob::models::BlobClientUploadOptions;
+use azure_core::{Bytes, http::RequestContent};
+use azure_storage_blob::models::{BlobClientUploadOptions, BlockLookupList};
 use serde_json::{Value, json};
 use signet::local::{
     stack::{Deployment, VAULT},
@@ -132,6 +132,36 @@ async fn ranges_are_tried_again_and_are_all_of_one_state() {
     }
     tap.fail(Fault::status(412).method("GET").path("-uploads/").skip(2).times(1));
     desk.run(&["verify", &result, "--content", &source]).await.exits(2, "was written while it was read");
+}
+
+/// On Linux, where a process can be kept from taking more.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn content_of_any_size_is_verified_in_little_memory() {
+    const BLOCKS: usize = 64;
+    const LIMIT_KIB: u64 = 160 * 1024;
+    let world = World::with(Setup::default().setting("SIGNET_DEADLINE", "240")).await;
+    // One block, listed over and over: the service reads it as often as it is listed.
+    let block = content(4 * MIB);
+    let client = world.deployment.uploads().expect("the container").blob_client("large").block_blob_client();
+    let staged = client.stage_block(b"block", block.len() as u64, Bytes::from(block.clone()).into(), None);
+    staged.await.expect("a block");
+    let list = BlockLookupList { latest: Some(vec![b"block".to_vec(); BLOCKS]), ..BlockLookupList::default() };
+    client.commit_block_list(list.try_into().expect("XML"), None).await.expect("a blob");
+    let source = world.upload_url("large");
+    let item = json!({ "id": "large", "source": { "url": source }, "format": ["jws", "cose"] }).to_string();
+    assert!(world.sign(&item).await.outcome.succeeded());
+
+    let desk = Desk::of(&world);
+    desk.write("file", block.repeat(BLOCKS)).write("keys.json", world.keys().await.to_string());
+    for name in ["large.jws.json", "large.cose"] {
+        desk.write(name, world.result(name).await.expect("a result").bytes);
+        for content in [source.as_str(), "file"] {
+            let arguments = ["verify", name, "--content", content, "--jwks", "keys.json"];
+            desk.run_within(LIMIT_KIB, &arguments).await.exits(0, &(BLOCKS * block.len()).to_string());
+        }
+    }
+    desk.run(&["verify", "file", "--jwks", "keys.json"]).await.exits(2, "too large for a result");
 }
 
 #[tokio::test]

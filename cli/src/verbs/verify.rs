@@ -5,7 +5,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::{io::Read, process::ExitCode};
+use std::{collections::HashMap, fs::File, io::Read, process::ExitCode};
 
 use clap::Args;
 use signet_core::{algorithm::Algorithm, jwks::JwkSet};
@@ -16,7 +16,7 @@ use self::{
 };
 use crate::{
     content::Content,
-    remote::{self, Document, Fetched, Remote},
+    remote::{self, Document, Fetched, LARGEST_WHOLE, Remote},
     settings,
 };
 
@@ -139,13 +139,18 @@ async fn read(location: &str, remote: &Remote) -> Result<Fetched, NoVerdict> {
         return remote.read(location).await.map_err(|error| unknown(error.to_string()));
     }
     let mut bytes = Vec::new();
+    let limit = LARGEST_WHOLE + 1;
     let outcome = if location == "-" {
-        std::io::stdin().read_to_end(&mut bytes).map(|_| ())
+        std::io::stdin().take(limit).read_to_end(&mut bytes)
     } else {
-        std::fs::read(location).map(|read| bytes = read)
+        File::open(location).and_then(|file| file.take(limit).read_to_end(&mut bytes))
     };
     outcome.map_err(|error| unknown(format!("{location} cannot be read: {error}")))?;
-    let document = Document { bytes, metadata: std::collections::HashMap::new() };
+    if bytes.len() as u64 > LARGEST_WHOLE {
+        let why = "is too large for a result or a key set; content of any size is given with --content";
+        return Err(unknown(format!("{location} {why}")));
+    }
+    let document = Document { bytes, metadata: HashMap::new() };
     Ok(Fetched { document, last_modified: None })
 }
 
