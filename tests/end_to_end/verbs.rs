@@ -63,7 +63,9 @@ async fn what_is_signed_by_reference_is_verified_with_its_source() {
         let result = url(&world, &format!("doc{}", format.suffix()));
         let alone = desk.run(&["verify", &result]).await;
         if format == Format::Dsse {
-            alone.exits(0, &sha256_hex(&content));
+            alone.exits(0, &format!("{} (as the statement says", sha256_hex(&content)));
+            let ran = desk.run(&["verify", &result, "--json"]).await.exits(0, "");
+            assert_eq!((&ran.json()["contentSeen"], &ran.json()["bytes"]), (&json!(false), &Value::Null));
         } else {
             alone.exits(2, &format!("--content {source}"));
             let ran = desk.run(&["verify", &result, "--json"]).await.exits(2, "");
@@ -75,6 +77,7 @@ async fn what_is_signed_by_reference_is_verified_with_its_source() {
         let verdict = ran.json();
         assert_eq!((&verdict["bytes"], &verdict["sha256"]), (&json!(content.len()), &json!(sha256_hex(&content))));
         assert_eq!((&verdict["source"], &verdict["warnings"]), (&json!(source), &json!([])), "{format}");
+        assert_eq!(verdict["contentSeen"], json!(true), "{format}");
         let kid = verdict["kid"].as_str().expect("a signer");
         assert_eq!(verdict["keyVersion"].as_str(), kid.rsplit('/').next());
         assert!(verdict["keySet"].as_str().expect("a URL").ends_with(jwks::BLOB_NAME), "{verdict}");

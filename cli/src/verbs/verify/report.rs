@@ -108,6 +108,7 @@ impl Report {
             "predicateType": verdict.predicate_type,
             "sha256": verdict.sha256,
             "bytes": verdict.length,
+            "contentSeen": self.has_seen_content(),
             "source": surroundings.source,
             "sourceEtag": surroundings.source_etag,
             "keySet": surroundings.key_set,
@@ -138,7 +139,8 @@ impl Report {
         line("subject", verdict.subject.clone());
         line("predicate", verdict.predicate_type.clone());
         line("bytes", verdict.length.map(|length| length.to_string()));
-        line("sha256", verdict.sha256.clone());
+        let caveat = if self.has_seen_content() { "" } else { " (as the statement says; --content compares)" };
+        line("sha256", verdict.sha256.as_ref().map(|sha256| format!("{sha256}{caveat}")));
         let unsigned = |value: &String| format!("{value} (from the metadata, not signed)");
         line("source", surroundings.source.as_ref().map(unsigned));
         line("its etag", surroundings.source_etag.as_ref().map(unsigned));
@@ -147,6 +149,11 @@ impl Report {
             line("warning", Some(warning.clone()));
         }
         text
+    }
+
+    /// Whether the content itself was there, in the result or beside it. A statement is good without.
+    fn has_seen_content(&self) -> bool {
+        self.verdict.length.is_some()
     }
 
     /// The last segment of a key identifier.
