@@ -1,7 +1,5 @@
 //! Blobs by reference: read once for every format, in ranges of one state, never from where it is not allowed.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use signet::{
     local::{
@@ -13,7 +11,7 @@ use signet::{
 };
 use signet_core::{algorithm::sha256_hex, format::Format, jwks::JwkSet};
 
-use crate::world::{Setup, Stored, World};
+use crate::world::{Setup, Stored, World, eventually};
 
 const MIB: usize = 1024 * 1024;
 
@@ -136,12 +134,13 @@ async fn a_range_that_fails_is_read_again_and_no_other() {
 async fn a_blob_that_changes_while_it_is_read_is_refused() {
     let world = World::start().await;
     world.upload("x", &content(9 * MIB)).await;
-    let slow = Fault::new(Action::Delay(Duration::from_secs(1)));
-    world.deployment.taps.blob.fail(slow.method("GET").path("-uploads/").skip(1).times(1));
+    let taps = &world.deployment.taps;
+    let hang = taps.blob.fail(Fault::new(Action::Hang).method("GET").path("-uploads/").skip(1).times(1));
     let message = item("a", &json!({ "url": world.upload_url("x") }), &Format::ALL);
-    let (reply, _) = tokio::join!(world.sign(&message), async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        world.upload("x", &content(9 * MIB)[1..]).await
+    let (reply, ()) = tokio::join!(world.sign(&message), async {
+        eventually("the second range", async || (taps.blob.fired(hang) > 0).then_some(())).await;
+        world.upload("x", &content(9 * MIB)[1..]).await;
+        taps.blob.heal();
     });
     let record = refused(&world, &reply).await;
     assert_eq!((&record["reason"], &record["stage"]), (&json!("source-changed"), &json!("resolve")));
