@@ -194,7 +194,10 @@ async fn any_web_server_may_have_the_content_if_it_is_small() {
     web("/whole", 200, &[], &content);
     web("/ranged", 206, &[("content-range", &format!("bytes 0-{}/{length}", content.len() - 1))], &content);
     web("/part", 206, &[("content-range", "bytes 0-3/70000000")], b"part");
+    let huge = Fault::new(Action::respond(200, &[("content-length", "70000000")], b""));
+    tap.fail(huge.method("HEAD").path("/huge"));
     for (path, code, says) in [
+        ("/huge", 2, "has 70000000 bytes or more"),
         ("/whole", 0, "VALID"),
         ("/ranged", 0, "VALID"),
         ("/part", 2, "has 70000000 bytes or more"),
@@ -417,6 +420,7 @@ async fn what_cannot_be_told_of_keys_is_said_to_be_so() {
     publish(&deployment, "{}").await;
     desk.run(&["keys"]).await.exits(2, "is no key set");
     assert_eq!(published(&deployment).await, "{}");
+    publish(&deployment, r#"{"keys":[]}"#).await;
     deployment.taps.vault.fail(Fault::status(403).path("/versions"));
     desk.run(&["keys"]).await.exits(2, "Key Vault Crypto User");
 }
