@@ -53,7 +53,11 @@ impl Reading {
             // A bare signature says neither key nor algorithm, but its blob does; elsewhere every key of the set is tried.
             let algorithm = named("signet_alg").and_then(|name| name.parse().ok());
             let signed = raw::Signed::parse(text, named("signet_kid"), algorithm, keys);
-            return Ok(Self::Raw(signed.map_err(|error| invalid(error.to_string()))?));
+            let signed = signed.map_err(|error| invalid(error.to_string()))?;
+            if signed.hashes().next().is_none() {
+                return Err(invalid("by its form, no key of the set made this signature"));
+            }
+            return Ok(Self::Raw(signed));
         }
         Ok(Self::Jws(jws::Signed::parse(text, keys).map_err(|refusal| invalid(refusal.to_string()))?))
     }

@@ -129,6 +129,9 @@ fn what_no_content_can_mend_is_known_without_it() {
             assert!(matches!(verdict(&document, None, &signer.keys()), Err(NoVerdict::Invalid(_))), "{header}");
         }
     }
+    for text in ["", "AAAA", "not Base64!"] {
+        assert!(matches!(verdict(&document(text), None, &signer.keys()), Err(NoVerdict::Invalid(_))), "{text}");
+    }
     let doubled = r#"{"protected":"e30","protected":"e30","signature":"AA"}"#;
     assert!(matches!(verdict(&document(doubled), None, &signer.keys()), Err(NoVerdict::Invalid(_))));
 }
