@@ -110,9 +110,11 @@ pub fn verify(document: &str, keys: &JwkSet) -> Result<Verified, Refusal> {
         let kid = signature.string("keyid").filter(|kid| keys.contains(kid));
         for jwk in keys.usable().filter(|jwk| kid.is_none() || jwk.kid.as_deref() == kid.as_deref()) {
             for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| jwk.allows(*algorithm)) {
-                let Some(signature) = raw::decode(algorithm, jwk.key.curve(), &text) else { continue };
                 let digest = algorithm.hash().digest(&[before.as_bytes(), &payload]);
-                if jwk.key.verify(algorithm, &digest, &signature).is_ok() {
+                // The protocol leaves the encoding open: everybody's envelopes have DER, its own example has `r || s`.
+                let encoded = [raw::decode(algorithm, jwk.key.curve(), &text), base64::decode_any(&text)];
+                let mut signatures = encoded.iter().flatten();
+                if signatures.any(|signature| jwk.key.verify(algorithm, &digest, signature).is_ok()) {
                     let payload_type = payload_type.into_owned();
                     return Ok(Verified { algorithm, kid: jwk.kid, payload_type, payload });
                 }

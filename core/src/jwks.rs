@@ -39,6 +39,12 @@ impl JwkSet {
         Ok(Self { keys, others: others.collect() })
     }
 
+    /// Reads a set, or one key, which is a set of its own.
+    pub fn parse_set_or_key(text: &str) -> Result<Self, String> {
+        let is_key = Members::parse(text).is_ok_and(|members| members.value("kty").is_some());
+        if is_key { Ok(Self { keys: vec![text.trim().to_owned()], others: Vec::new() }) } else { Self::parse(text) }
+    }
+
     /// How many keys there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -264,6 +270,16 @@ mod tests {
         assert!(matches!(set.select(Some("b"), Algorithm::Es384), Err(SelectError::Ambiguous)));
         let twice = JwkSet::parse(&format!(r#"{{"keys":[{ec},{ec}]}}"#)).expect("a set");
         assert!(matches!(twice.select(Some("b"), Algorithm::Es256), Err(SelectError::Ambiguous)));
+    }
+
+    #[test]
+    fn a_key_is_a_set_of_its_own() {
+        let set = JwkSet::parse(SET).expect("a set");
+        let key = jwk("1", &set.select(Some("1"), Algorithm::Es256).expect("an EC key").key);
+        let alone = JwkSet::parse_set_or_key(&key).expect("a key");
+        assert_eq!((alone.len(), alone.contains("1")), (1, true));
+        assert_eq!(JwkSet::parse_set_or_key(SET).expect("a set").len(), 2);
+        assert!(JwkSet::parse(&key).is_err() && JwkSet::parse_set_or_key("{}").is_err());
     }
 
     #[test]

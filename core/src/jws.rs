@@ -139,7 +139,7 @@ impl Signed {
             Some(payload) => Some(payload.as_bytes().to_vec()),
             None => None,
         };
-        Ok(Self {
+        let signed = Self {
             algorithm,
             kid,
             issued_at: header.value("iat").and_then(|iat| iat.parse().ok()),
@@ -149,7 +149,13 @@ impl Signed {
             protected: jws.protected.to_owned(),
             is_encoded,
             signature,
-        })
+        };
+        // In the compact form nothing tells an empty payload from a detached one, but the signature.
+        let is_bare = jws.is_compact && is_encoded && signed.payload.is_none();
+        if is_bare && signed.verify_digest(&signed.input().finish()).is_ok() {
+            return Ok(Self { payload: Some(Vec::new()), ..signed });
+        }
+        Ok(signed)
     }
 
     /// The signing input up to where the payload begins (RFC 7515, section 5.1; RFC 7797, section 3).
@@ -205,6 +211,7 @@ struct Jws<'a> {
     payload: Option<Cow<'a, str>>,
     signature: &'a str,
     unprotected: Option<Members<'a>>,
+    is_compact: bool,
 }
 
 impl<'a> Jws<'a> {
@@ -220,7 +227,7 @@ impl<'a> Jws<'a> {
             return Err(malformed("three parts with dots between them are expected"));
         };
         let payload = (!payload.is_empty()).then_some(Cow::Borrowed(payload));
-        Ok(Self { protected, payload, signature, unprotected: None })
+        Ok(Self { protected, payload, signature, unprotected: None, is_compact: true })
     }
 
     /// RFC 7515, section 7.2.2.
@@ -243,7 +250,8 @@ impl<'a> Jws<'a> {
                 Some(Members::parse(header).map_err(|error| malformed(format!("the unprotected header: {error}")))?)
             }
         };
-        Ok(Self { protected: text("protected")?, payload, signature: text("signature")?, unprotected })
+        let (protected, signature) = (text("protected")?, text("signature")?);
+        Ok(Self { protected, payload, signature, unprotected, is_compact: false })
     }
 }
 

@@ -97,7 +97,7 @@ async fn verify(options: &Options, surroundings: &mut Surroundings) -> Result<Ve
     surroundings.note_result(&fetched);
     let location = key_set_location(options)?;
     let keys = read(&location, &remote).await?.document;
-    let keys = std::str::from_utf8(&keys.bytes).map_err(|_| "not UTF-8".to_owned()).and_then(JwkSet::parse);
+    let keys = std::str::from_utf8(&keys.bytes).map_err(|_| "not UTF-8".to_owned()).and_then(JwkSet::parse_set_or_key);
     let keys = keys.map_err(|why| unknown(format!("the key set {location} cannot be used: {why}")))?;
     surroundings.key_set = Some(location);
 
