@@ -48,9 +48,9 @@ pub fn parse(members: &Members<'_>) -> Result<BlobCreated, Rejection> {
     };
     if kind.as_deref() != Some(BLOB_CREATED) {
         let kind: String = kind.unwrap_or_default().chars().take(64).flat_map(char::escape_default).collect();
-        return Err(unsupported(format!(
-            "the event is of type `{kind}`; only {BLOB_CREATED} brings something to sign"
-        )));
+        let detail = format!("the event is of type `{kind}`; only {BLOB_CREATED} brings something to sign");
+        let id = members.string("subject").and_then(|subject| id_of_subject(&subject));
+        return Err(Rejection { id, ..unsupported(detail) });
     }
     let data = members.value("data").and_then(|data| Members::parse(data).ok());
     let data = data.ok_or_else(|| invalid("the event's `data` is missing, or no object"))?;
@@ -90,10 +90,9 @@ pub fn parse_etag(value: &str) -> Option<String> {
 
 /// Accounts with a hierarchical namespace name the same blob at their other endpoint.
 fn blob_endpoint(mut url: Url) -> Url {
-    let blob_host = url.host_str().and_then(|host| {
-        let (account, rest) = host.split_once('.')?;
-        rest.strip_prefix("dfs.").map(|rest| format!("{account}.blob.{rest}"))
-    });
+    // Also where the account is in a DNS zone of its own: `a.z01.dfs.storage.azure.net`.
+    let blob_host =
+        url.host_str().filter(|host| host.contains(".dfs.")).map(|host| host.replacen(".dfs.", ".blob.", 1));
     if let Some(host) = blob_host {
         // It differs in one label from a host that was good.
         let _ = url.set_host(Some(&host));

@@ -54,12 +54,12 @@ struct State {
     failure: Option<Failure>,
     /// Whether that is known to be so, and not only for want of an answer.
     is_settled: bool,
-    /// Whether the vault says that there is no such key.
-    is_missing: bool,
+    /// Whether the vault has no such key, or none that can do what is asked for.
+    is_hopeless: bool,
     /// When the newest look that is done was begun.
     looked: Option<Instant>,
-    /// The vault is to be left alone until then.
-    rest: Option<Instant>,
+    /// The vault is to be left alone from then until then.
+    rest: Option<(Instant, Instant)>,
     failures: u32,
 }
 
@@ -122,7 +122,8 @@ impl Keys {
                 Some(failure) if settled && has_looked => return Err(failure),
                 Some(_) if settled => {
                     has_looked = true;
-                    join_all(self.seats.iter().map(Seat::look_again)).await;
+                    let hopeful = self.seats.iter().filter(|seat| !seat.state().is_hopeless);
+                    join_all(hopeful.map(Seat::look_again)).await;
                 }
                 // The sender lives as long as `self`.
                 _ => drop(changes.changed().await),
@@ -133,12 +134,15 @@ impl Keys {
     /// Has a digest signed: one try.
     pub(crate) async fn sign(&self, choice: &Choice, digest: &[u8]) -> azure_core::Result<vault::Signature> {
         let seat = &self.seats[choice.seat];
+        let asked = Instant::now();
         let signed = seat.vault.sign(&choice.key, digest).await;
-        if signed.is_ok() {
-            let mut state = seat.state();
+        let mut state = seat.state();
+        // What was asked before the vault wished to be left alone says nothing of how it is since.
+        if signed.is_ok() && state.rest.is_none_or(|(since, _)| since < asked) {
             state.rest = None;
             state.failures = 0;
         }
+        drop(state);
         signed
     }
 
@@ -192,18 +196,23 @@ impl Keys {
     fn pick(&self, wanted: Option<Hash>, refused: &[String], rested: bool) -> Option<Choice> {
         let (now, today) = (Instant::now(), OffsetDateTime::now_utc());
         let mut choices: Vec<(Duration, Choice)> = Vec::new();
+        // Another algorithm than the wanted one is no choice while a vault may have it, now or later: that would reject an
+        // item which can succeed.
+        let (mut all_known, mut has_fitting) = (true, false);
         for (number, seat) in self.seats.iter().enumerate() {
             let state = seat.state();
-            if let Some(Usable { key, life }) = &state.key
-                && life.can_sign(today)
-                && !refused.contains(&key.kid)
-            {
-                let rest = state.rest.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+            let Some(Usable { key, life }) = &state.key else {
+                all_known = false;
+                continue;
+            };
+            has_fitting |= fits(wanted, key);
+            if life.can_sign(today) && !refused.contains(&key.kid) {
+                let rest = state.rest.map_or(Duration::ZERO, |(_, until)| until.saturating_duration_since(now));
                 choices.push((rest, Choice { key: Arc::clone(key), seat: number }));
             }
         }
-        if choices.iter().any(|(_, choice)| fits(wanted, choice)) {
-            choices.retain(|(_, choice)| fits(wanted, choice));
+        if has_fitting || !all_known {
+            choices.retain(|(_, choice)| fits(wanted, &choice.key));
         }
         let awake = choices.iter().filter(|(rest, _)| rest.is_zero()).count();
         if awake == 0 {
@@ -230,15 +239,10 @@ impl Keys {
             around.publication.load(around.results, report).await;
             Ok(())
         };
-        let (version, ()) = tokio::try_join!(self.first(seat, around.settings), load)?;
-        let life = version.life;
-        let key = fit(version, around.settings).map_err(|cause| Fatal { exit: EX_CONFIG, cause })?;
+        let ((key, life), ()) = tokio::try_join!(self.first_fitting(seat, around.settings), load)?;
         around.publication.publish(&[(&key.kid, &key.public)], around.results, report).await;
         tracing::info!(kid = key.kid, alg = key.algorithm.name(), key = key.public.kind(), "ready");
-        self.set_key(seat, Usable { key: Arc::new(key), life });
-        if seat.vault.is_pinned() {
-            return std::future::pending().await;
-        }
+        self.offer(seat, Arc::new(key), life);
 
         let mut wait = SHORTEST_REFRESH;
         let mut failures = 0;
@@ -268,7 +272,37 @@ impl Keys {
         }
     }
 
-    /// The version to begin with, however long it takes to get it.
+    /// The key to begin with: the newest version that does what is asked for, however long it takes to get it.
+    async fn first_fitting(&self, seat: &Seat, settings: &Settings) -> Result<(SigningKey, Life), Fatal> {
+        loop {
+            let version = self.first(seat, settings).await?;
+            let life = version.life;
+            let cause = match fit(version, settings) {
+                Ok(key) => return Ok((key, life)),
+                Err(cause) => cause,
+            };
+            if !seat.vault.is_pinned()
+                && let Some(older) = older_fitting(seat, settings).await
+            {
+                tracing::error!(vault = seat.vault.host(), cause, "the newest version is not used");
+                return Ok(older);
+            }
+            self.give_up(seat, EX_CONFIG, cause)?;
+            tokio::time::sleep(settings.key_refresh).await;
+        }
+    }
+
+    /// Goes on with the other vaults, if there is hope for one of them.
+    fn give_up(&self, seat: &Seat, exit: u8, cause: String) -> Result<(), Fatal> {
+        self.change(seat, |state| state.is_hopeless = true);
+        if self.seats.iter().all(|seat| seat.state().is_hopeless) {
+            return Err(Fatal { exit, cause });
+        }
+        tracing::error!("{cause}; signing with the other vaults' keys meanwhile");
+        Ok(())
+    }
+
+    /// The version to begin with, whatever it can do, however long it takes to get it.
     async fn first(&self, seat: &Seat, settings: &Settings) -> Result<KeyVersion, Fatal> {
         let mut missing = 0;
         let mut failures = 0;
@@ -292,16 +326,12 @@ impl Keys {
                 missing += 1;
             }
             if missing == LOOK_UPS_UNTIL_MISSING {
-                self.change(seat, |state| state.is_missing = true);
                 let cause = format!(
                     "SIGNET_KEY names a key that does not exist in {} ({}); create it, or name another",
                     seat.vault.host(),
                     failure.code
                 );
-                if self.seats.iter().all(|seat| seat.state().is_missing) {
-                    return Err(Fatal { exit: EX_UNAVAILABLE, cause });
-                }
-                tracing::error!("{cause}; signing with the other vaults' keys meanwhile");
+                self.give_up(seat, EX_UNAVAILABLE, cause)?;
             }
             if missing < LOOK_UPS_UNTIL_MISSING {
                 tokio::select! {
@@ -318,6 +348,9 @@ impl Keys {
     async fn follow(&self, seat: &Seat, around: &Surroundings<'_>) -> azure_core::Result<Duration> {
         let vault = &seat.vault;
         let now = OffsetDateTime::now_utc();
+        if vault.is_pinned() {
+            return self.follow_pinned(seat, around).await;
+        }
         let versions = match vault.versions().await {
             Ok(versions) => versions,
             // Whoever may see the current version need not be allowed to list them all.
@@ -349,6 +382,20 @@ impl Keys {
         Ok(change.unwrap_or(Duration::MAX))
     }
 
+    /// A pinned version stays; but its times may have been changed, or its publication taken away.
+    async fn follow_pinned(&self, seat: &Seat, around: &Surroundings<'_>) -> azure_core::Result<Duration> {
+        let version = seat.vault.look_up().await?;
+        let life = version.life;
+        if let Ok(key) = fit(version, around.settings) {
+            let report = |failure: &Failure| self.change(seat, |state| state.failure = Some(failure.clone()));
+            if !around.publication.lacking([key.kid.as_str()].into_iter(), around.results, report).await.is_empty() {
+                around.publication.publish(&[(&key.kid, &key.public)], around.results, report).await;
+            }
+            self.offer(seat, Arc::new(key), life);
+        }
+        Ok(life.until_change(OffsetDateTime::now_utc()).unwrap_or(Duration::MAX))
+    }
+
     /// Signs with the newest version that can sign and does what is asked for, from now on.
     async fn adopt(&self, seat: &Seat, versions: &[Listed], around: &Surroundings<'_>) -> azure_core::Result<()> {
         let now = OffsetDateTime::now_utc();
@@ -378,14 +425,27 @@ impl Keys {
                 Err(cause) => tracing::error!(kid, cause, "a newer version is not used"),
             }
         }
+        self.settle_without(seat);
+        Ok(())
+    }
+
+    /// Has a key used that is published, if it may sign now.
+    fn offer(&self, seat: &Seat, key: Arc<SigningKey>, life: Life) {
+        if life.can_sign(OffsetDateTime::now_utc()) {
+            self.set_key(seat, Usable { key, life });
+        } else {
+            self.settle_without(seat);
+        }
+    }
+
+    fn settle_without(&self, seat: &Seat) {
         let failure = Failure::from(&seat.vault.nothing_usable());
         self.change(seat, |state| (state.key, state.failure, state.is_settled) = (None, Some(failure), true));
-        Ok(())
     }
 
     fn set_key(&self, seat: &Seat, key: Usable) {
         self.change(seat, |state| {
-            (state.key, state.failure, state.is_settled, state.is_missing) = (Some(key), None, false, false);
+            (state.key, state.failure, state.is_settled, state.is_hopeless) = (Some(key), None, false, false);
         });
     }
 
@@ -405,14 +465,12 @@ impl Seat {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
         let wait = backoff(state.failures).max(wish.unwrap_or_default()).min(LONGEST_REST);
-        state.rest = Some(Instant::now() + wait);
+        let now = Instant::now();
+        state.rest = Some((now, now + wait));
     }
 
     /// Returns when the keeper has looked once more.
     async fn look_again(&self) {
-        if self.vault.is_pinned() {
-            return;
-        }
         let asked = Instant::now();
         self.look.notify_one();
         while self.state().looked.is_none_or(|looked| looked < asked) {
@@ -424,8 +482,23 @@ impl Seat {
 impl State {
     /// Whether it is known that there is nothing to sign with, and why there is nothing.
     fn lacking(&self) -> (bool, Option<Failure>) {
-        (self.is_settled && self.key.is_none(), self.failure.clone())
+        ((self.is_settled || self.is_hopeless) && self.key.is_none(), self.failure.clone())
     }
+}
+
+/// The newest version that can sign and does what is asked for, if the vault tells.
+async fn older_fitting(seat: &Seat, settings: &Settings) -> Option<(SigningKey, Life)> {
+    let mut versions = seat.vault.versions().await.ok()?;
+    versions.retain(|version| version.life.can_sign(OffsetDateTime::now_utc()));
+    versions.sort_by_key(|version| std::cmp::Reverse(version.life.created));
+    for Listed { kid, life } in versions {
+        if let Ok(version) = seat.vault.get(&kid).await
+            && let Ok(key) = fit(version, settings)
+        {
+            return Some((key, life));
+        }
+    }
+    None
 }
 
 /// The version as a key to sign with; why it is none, otherwise.
@@ -442,8 +515,8 @@ fn fit(version: KeyVersion, settings: &Settings) -> Result<SigningKey, String> {
     Ok(SigningKey { kid: version.kid, algorithm, public })
 }
 
-fn fits(wanted: Option<Hash>, choice: &Choice) -> bool {
-    wanted.is_none_or(|wanted| choice.key.algorithm.hash() == wanted)
+fn fits(wanted: Option<Hash>, key: &SigningKey) -> bool {
+    wanted.is_none_or(|wanted| key.algorithm.hash() == wanted)
 }
 
 async fn wait_within(trail: &Trail, wait: Duration, failure: &Failure) -> Result<(), Failure> {

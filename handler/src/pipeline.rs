@@ -67,6 +67,9 @@ pub(crate) async fn sign(app: Arc<App>, delivery: Delivery, invocation_id: Strin
             Ok(item) => {
                 Job { app: &app, trail: &trail, delivery: &delivery, item, invocation_id: &invocation_id }.run().await
             }
+            Err(Rejection { reason: Reason::UnsupportedEvent, id: Some(id), .. }) if is_own_record(&app, &id) => {
+                Ok(Fate::Ignored { id })
+            }
             Err(rejection) => Err(Stop::Reject(rejection)),
         };
         match outcome {
@@ -148,10 +151,17 @@ impl Job<'_> {
         let _place = app.places.acquire().await;
         let mut input = match &item.content {
             Content::Given(given) => Input::Given(given),
-            Content::Source(source) if item.is_event && source.name_in(&app.settings.rejected).is_some() => {
-                return Ok(Fate::Ignored { id: self.early_id().unwrap_or_default() });
+            Content::Source(source) => {
+                if item.is_event
+                    && let Some(id) = self.early_id()
+                    // Under another host name as well, unless that is one to sign from.
+                    && (source.name_in(&app.settings.rejected).is_some()
+                        || is_own_record(app, &id) && app.sources.find(source).is_none())
+                {
+                    return Ok(Fate::Ignored { id });
+                }
+                Input::Blob(self.allowed(source)?)
             }
-            Content::Source(source) => Input::Blob(self.allowed(source)?),
         };
 
         // A message that comes again may have been done: only the answer to the host was lost. And of several results, none
@@ -177,7 +187,18 @@ impl Job<'_> {
         let mut published: Vec<Published> = Vec::with_capacity(item.formats.len());
         'draft: loop {
             let key = Arc::clone(&choice.key);
-            let Drafted { content, source_etag, drafts } = self.draft(&input, &key).await?;
+            let drafted = self.draft(&input, &key).await;
+            if let (Err(Stop::Reject(_)), Input::Blob(_)) = (&drafted, &input)
+                && let Ok(Some(done)) = self.all_standing().await
+            {
+                // A duplicate of what is done, whose source has moved on since.
+                return Ok(done);
+            }
+            let Drafted { content, source_etag, drafts } = drafted?;
+            if let Input::Blob(blob) = &mut input {
+                // Should it have to be read again, for another key: the same state, or none.
+                blob.pin(source_etag.as_deref());
+            }
             let origin = self.origin(&content, source_etag.as_deref());
             let id = item.id(&content);
             if is_worth_a_look {
@@ -358,6 +379,12 @@ async fn reject(app: &App, trail: &Trail, delivery: &Delivery, rejection: Reject
         Ok(record) => Fate::Rejected { rejection, record },
         Err(failure) => Fate::HandedBack(setback(Stage::Reject, failure)),
     }
+}
+
+/// Whether `{container}/{blob name}` is one of our rejection records, as far as names tell.
+fn is_own_record(app: &App, id: &str) -> bool {
+    let container = app.settings.rejected.path().trim_start_matches('/');
+    id.strip_prefix(container).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The name of a result.

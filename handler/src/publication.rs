@@ -58,9 +58,10 @@ impl Publication {
                 }
                 Err(error) => Failure::from(&error),
             };
-            // Somebody else has published in between: their keys must not be lost, so all is read again.
-            if !failure.is(409) && !failure.is(412) {
-                failures += 1;
+            failures += 1;
+            // Somebody else has published in between: their keys must not be lost, so all is read again. But a race is not
+            // lost for ever.
+            if !is_race(&failure) || failures > RACES {
                 report(&failure);
                 settle(results, &failure);
                 pause("publication of a key", failures, &failure).await;
@@ -86,6 +87,13 @@ async fn read(results: &Container, report: &impl Fn(&Failure)) -> (JwkSet, Optio
         pause("key set", failures, &failure).await;
     }
 }
+
+/// The conditions of the upload did not hold; a lease or an immutability policy has codes of its own.
+fn is_race(failure: &Failure) -> bool {
+    matches!(failure.code.as_str(), "BlobAlreadyExists" | "ConditionNotMet" | "TargetConditionNotMet")
+}
+
+const RACES: u32 = 5;
 
 /// A refused token is forgotten.
 fn settle(results: &Container, failure: &Failure) {

@@ -149,7 +149,11 @@ impl Sources {
         .await;
         outcome.map_err(|failure| match failure.status {
             Some(412) => Fault::Never(Reason::SourceChanged, CHANGED.to_owned()),
-            Some(404) if failure.code != "ContainerNotFound" => {
+            Some(400) if NEVER_A_BLOB.contains(&failure.code.as_str()) => {
+                let detail = format!("the service takes the source's name or version for none ({})", failure.code);
+                Fault::Never(Reason::InvalidWorkItem, detail)
+            }
+            Some(404) if failure.code == "BlobNotFound" => {
                 let detail = "there is no such blob, or no such version of it; send the item once it is there";
                 Fault::Never(Reason::SourceNotFound, detail.to_owned())
             }
@@ -157,6 +161,8 @@ impl Sources {
         })
     }
 }
+
+const NEVER_A_BLOB: [&str; 4] = ["InvalidQueryParameterValue", "InvalidUri", "InvalidResourceName", "OutOfRangeInput"];
 
 const CHANGED: &str = "the blob has another ETag than the one that was meant, or was written while it was read; send the \
                        item again to sign what it holds now";

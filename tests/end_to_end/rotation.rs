@@ -382,3 +382,65 @@ async fn keys_of_hardware_modules_sign_as_others_do() {
         world.all_verify().await;
     }
 }
+
+#[tokio::test]
+async fn a_start_beside_a_newer_version_of_another_kind_signs_with_the_one_that_fits() {
+    let deployment = Arc::new(deployment().await);
+    let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
+    let fitting =
+        deployment.vault.key(VAULT, "signing", None).expect("a key")["key"]["kid"].as_str().expect("kid").to_owned();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    deployment.vault.create_key(VAULT, "signing", KeySpec::Rsa2048).await.expect("a version of another kind");
+    let world = World::around(deployment, key, Setup::default().setting("SIGNET_ALGORITHM", "ES256")).await;
+    world.logged("the newest version is not used").await;
+    assert_eq!(world.signer("a").await, fitting);
+}
+
+#[tokio::test]
+async fn a_digest_waits_for_the_vault_whose_key_fits_it() {
+    let deployment = Arc::new(deployment().await);
+    let first = deployment.create_key_in("first", "signing", KeySpec::P256).await.expect("a key");
+    let second = deployment.create_key_in("second", "signing", KeySpec::P384).await.expect("a key");
+    deployment.taps.vault.fail(Fault::status(503).host("second"));
+    let setup = Setup::default().setting("SIGNET_KEY", format!("{first},{second}")).setting("SIGNET_DEADLINE", "3");
+    let world = World::around(deployment, first, setup).await;
+    world.logged(" ready ").await;
+    let item = format!(r#"{{"id":"a","digest":{{"sha384":"{}"}},"format":"raw"}}"#, "ab".repeat(48));
+    assert_eq!(world.sign(&item).await.status, Some(503), "it can succeed later");
+    world.deployment.taps.vault.heal();
+    eventually("a signature", async || world.deliver("sign", item.as_str(), 2).await.outcome.succeeded().then_some(()))
+        .await;
+    assert!(world.rejections().await.is_empty());
+    assert!(world.result("a.sig").await.expect("a result").metadata["signet_kid"].starts_with(&second));
+}
+
+#[tokio::test]
+async fn a_key_set_that_cannot_be_written_is_tried_with_patience() {
+    let deployment = Arc::new(deployment().await);
+    let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
+    let policy = Action::respond(409, &[("x-ms-error-code", "BlobImmutableDueToPolicy")], "");
+    let fault = deployment.taps.blob.fail(Fault::new(policy).method("PUT").path("jwks.json"));
+    let world = World::around(Arc::clone(&deployment), key, Setup::default()).await;
+    world.logged("BlobImmutableDueToPolicy").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(deployment.taps.blob.fired(fault) < 10, "{} tries", deployment.taps.blob.fired(fault));
+    deployment.taps.blob.heal();
+    world.signer("a").await;
+}
+
+#[tokio::test]
+async fn a_pinned_version_whose_time_is_over_says_so_and_comes_back() {
+    let deployment = Arc::new(deployment().await);
+    let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
+    let pinned =
+        deployment.vault.key(VAULT, "signing", None).expect("a key")["key"]["kid"].as_str().expect("kid").to_owned();
+    let times = |exp: u64| Attributes { exp: Some(exp), ..Attributes::default() };
+    deployment.vault.update_attributes(VAULT, "signing", None, times(now() - 60)).expect("set");
+    let world = World::around(deployment, key, Setup::default().setting("SIGNET_KEY", pinned.clone())).await;
+    world.logged(" ready ").await;
+    let begun = Instant::now();
+    assert_eq!(world.sign(r#"{"id":"a","payload":1}"#).await.status, Some(503));
+    assert!(begun.elapsed() < Duration::from_secs(5), "handed back at once: {:?}", begun.elapsed());
+    world.deployment.vault.update_attributes(VAULT, "signing", None, times(now() + 600)).expect("set");
+    assert_eq!(world.signer("a").await, pinned);
+}

@@ -292,3 +292,37 @@ async fn what_the_host_gave_up_is_done_if_its_results_stand() {
     let reply = world.deliver("poison", undone, 1).await;
     assert_eq!(refused(&world, &reply).await["reason"], "attempts-exhausted");
 }
+
+#[tokio::test]
+async fn another_key_halfway_changes_nothing_about_the_state_that_is_signed() {
+    let world = World::start().await;
+    world.upload("x", b"first").await;
+    // The second signature is refused; by the time another version is chosen, the blob is another one.
+    let taps = &world.deployment.taps;
+    let refuse = taps.vault.fail(Fault::status(403).method("POST").path("/sign").skip(1));
+    world.deployment.vault.rotate(signet::local::stack::VAULT, "signing").await.expect("a version");
+    let message = item("a", &json!({ "url": world.upload_url("x") }), &[Format::Raw, Format::Dsse]);
+    let (reply, ()) = tokio::join!(world.sign(&message), async {
+        eventually("a refusal", async || (taps.vault.fired(refuse) > 0).then_some(())).await;
+        world.upload("x", b"second").await;
+        taps.vault.heal();
+    });
+    if reply.outcome.succeeded() && world.rejections().await.is_empty() {
+        let results =
+            [world.result("a.sig").await, world.result("a.dsse.json").await].map(|result| result.expect("it stands"));
+        assert_eq!(results[0].metadata["signet_sha256"], results[1].metadata["signet_sha256"]);
+    } else {
+        assert!(world.result("a.dsse.json").await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_duplicate_of_what_is_done_is_done_though_the_blob_is_gone() {
+    let world = World::start().await;
+    let etag = world.upload("x", b"abc").await;
+    let message = item("a", &json!({ "url": world.upload_url("x"), "etag": etag }), &[Format::Raw]);
+    assert!(world.sign(&message).await.outcome.succeeded());
+    world.upload("x", b"other").await;
+    assert!(world.sign(&message).await.outcome.succeeded());
+    assert!(world.rejections().await.is_empty());
+}
