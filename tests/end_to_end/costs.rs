@@ -11,6 +11,7 @@ use crate::world::{Setup, World, eventually};
 async fn in_the_steady_state_an_item_costs_one_vault_and_one_blob_request() {
     let world = World::start().await;
     assert!(world.sign(r#"{"id":"first","payload":1}"#).await.outcome.succeeded());
+    world.settled().await;
     for number in 0..10 {
         world.clear_taps();
         let reply = world.sign(&format!(r#"{{"id":"item-{number}","payload":{number}}}"#)).await;
@@ -27,6 +28,7 @@ async fn with_two_seconds_to_warm_up_the_first_item_costs_no_more() {
     let world = World::cold(Setup::default()).await;
     world.host.ready().await.expect("a handler");
     tokio::time::sleep(Duration::from_secs(2)).await;
+    world.settled().await;
     let connections = |world: &World| {
         let taps = &world.deployment.taps;
         let exchanges = [taps.vault.exchanges(), taps.blob.exchanges()].concat();

@@ -147,6 +147,7 @@ async fn what_a_person_must_mend_is_handed_back_at_once() {
 #[tokio::test]
 async fn a_refused_token_is_replaced_once() {
     let world = World::start().await;
+    world.settled().await;
     world.clear_taps();
     world.deployment.issuer.revoke_all();
     let reply = world.sign(ITEM).await;

@@ -206,7 +206,9 @@ async fn any_web_server_may_have_the_content_if_it_is_small() {
         world.clear_taps();
         let url = format!("{base}{path}");
         desk.run(&["verify", "doc.cose", "--jwks", "keys.json", "--content", &url]).await.exits(code, says);
-        assert_eq!(tap.count(|exchange| exchange.header("authorization").is_some()), 0);
+        // The handler's own look at its key's versions is not meant.
+        let is_ours = |path: &str| !path.starts_with("/keys/");
+        assert_eq!(tap.count(|seen| is_ours(&seen.path) && seen.header("authorization").is_some()), 0);
         assert_eq!(world.deployment.taps.identity.count(|_| true), 0, "no token was even asked for");
     }
 }

@@ -253,6 +253,15 @@ impl World {
         self.deployment.taps.vault.count(|exchange| exchange.path.ends_with("/sign"))
     }
 
+    /// Waits for the handler's first look at the key's versions, a second after the start: nothing more comes by itself.
+    pub(crate) async fn settled(&self) {
+        let vault = &self.deployment.taps.vault;
+        eventually("a look at the versions", async || {
+            (vault.count(|seen| seen.path.ends_with("/versions") && seen.status == Some(200)) > 0).then_some(())
+        })
+        .await;
+    }
+
     /// Forgets what the taps have seen.
     pub(crate) fn clear_taps(&self) {
         let taps = &self.deployment.taps;
