@@ -1,0 +1,273 @@
+//! The keeper of a vault: warms up, publishes every enabled version, and follows the key through its rotations.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use azure_core::time::OffsetDateTime;
+use futures::future::try_join_all;
+use signet_azure::failure::Failure;
+use signet_core::{draft::SigningKey, key::PublicKey};
+use tokio::time::Instant;
+
+use super::{Keys, Seat, Surroundings, Usable};
+use crate::{
+    EX_CONFIG, EX_UNAVAILABLE, Fatal,
+    retry::{backoff, pause},
+    settings::Settings,
+    vault::{KeyVersion, Life, Listed},
+};
+
+impl Keys {
+    /// Warms up, then follows every key through its rotations.
+    ///
+    /// # Errors
+    /// What no waiting can mend: no key exists, or one cannot do what it is asked for.
+    pub(crate) async fn keep(&self, around: &Surroundings<'_>) -> Result<Infallible, Fatal> {
+        try_join_all(self.seats.iter().map(|seat| self.keep_one(seat, around))).await?;
+        std::future::pending().await
+    }
+
+    async fn keep_one(&self, seat: &Seat, around: &Surroundings<'_>) -> Result<Infallible, Fatal> {
+        let report = |failure: &Failure| self.change(seat, |state| state.failure = Some(failure.clone()));
+        // The look-up brings the vault's token and connection with it; reading the key set brings storage's.
+        let load = async {
+            around.publication.load(around.results, report).await;
+            Ok(())
+        };
+        let ((key, life), ()) = tokio::try_join!(self.first_fitting(seat, around.settings), load)?;
+        around.publication.publish(&[(&key.kid, &key.public)], around.results, report).await;
+        tracing::info!(kid = key.kid, alg = key.algorithm.name(), key = key.public.kind(), "ready");
+        self.offer(seat, Arc::new(key), life);
+
+        let mut wait = SHORTEST_REFRESH;
+        let mut failures = 0;
+        loop {
+            tokio::time::sleep(SHORTEST_REFRESH).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait.saturating_sub(SHORTEST_REFRESH)) => {}
+                () = seat.look.notified() => {}
+            }
+            let begun = Instant::now();
+            match self.follow(seat, around).await {
+                Ok(next) => {
+                    failures = 0;
+                    wait = next.min(around.settings.key_refresh);
+                }
+                Err(error) => {
+                    let failure = Failure::from(&error);
+                    failures += 1;
+                    wait = backoff(failures).min(around.settings.key_refresh);
+                    if failure.is(401) {
+                        seat.vault.credential().distrust();
+                    }
+                    tracing::warn!(vault = seat.vault.host(), failures, error = failure.message, "versions not seen");
+                }
+            }
+            self.change(seat, |state| state.looked = Some(begun));
+        }
+    }
+
+    /// The key to begin with: the newest version that does what is asked for, however long it takes to get it.
+    async fn first_fitting(&self, seat: &Seat, settings: &Settings) -> Result<(SigningKey, Life), Fatal> {
+        loop {
+            let version = self.first(seat, settings).await?;
+            let life = version.life;
+            let cause = match fit(version, settings) {
+                Ok(key) => return Ok((key, life)),
+                Err(cause) => cause,
+            };
+            if !seat.vault.is_pinned()
+                && let Some(older) = older_fitting(seat, settings).await
+            {
+                tracing::error!(vault = seat.vault.host(), cause, "the newest version is not used");
+                return Ok(older);
+            }
+            self.give_up(seat, EX_CONFIG, cause)?;
+            tokio::time::sleep(settings.key_refresh).await;
+        }
+    }
+
+    /// Goes on with the other vaults, if there is hope for one of them.
+    fn give_up(&self, seat: &Seat, exit: u8, cause: String) -> Result<(), Fatal> {
+        self.change(seat, |state| state.is_hopeless = true);
+        if self.seats.iter().all(|seat| seat.state().is_hopeless) {
+            return Err(Fatal { exit, cause });
+        }
+        tracing::error!("{cause}; signing with the other vaults' keys meanwhile");
+        Ok(())
+    }
+
+    /// The version to begin with, whatever it can do, however long it takes to get it.
+    async fn first(&self, seat: &Seat, settings: &Settings) -> Result<KeyVersion, Fatal> {
+        let mut missing = 0;
+        let mut failures = 0;
+        loop {
+            let begun = Instant::now();
+            let failure = match seat.vault.look_up().await {
+                Ok(key) => return Ok(key),
+                Err(error) => Failure::from(&error),
+            };
+            failures += 1;
+            if failure.is(401) {
+                seat.vault.credential().distrust();
+            }
+            // A vault that answers, and has nothing to sign with.
+            let is_settled = failure.status.is_none() && !failure.transient;
+            let told = failure.clone();
+            self.change(seat, |state| {
+                (state.failure, state.is_settled, state.looked) = (Some(told), is_settled, Some(begun));
+            });
+            if failure.is(404) {
+                missing += 1;
+            }
+            if missing == LOOK_UPS_UNTIL_MISSING {
+                let cause = format!(
+                    "SIGNET_KEY names a key that does not exist in {} ({}); create it, or name another",
+                    seat.vault.host(),
+                    failure.code
+                );
+                self.give_up(seat, EX_UNAVAILABLE, cause)?;
+            }
+            if missing < LOOK_UPS_UNTIL_MISSING {
+                tokio::select! {
+                    () = pause("key", failures, &failure) => {}
+                    () = seat.look.notified(), if is_settled => tokio::time::sleep(SHORTEST_REFRESH).await,
+                }
+            } else {
+                tokio::time::sleep(settings.key_refresh).await;
+            }
+        }
+    }
+
+    /// Publishes every enabled version, then signs with the newest that can. How long nothing will change by itself.
+    async fn follow(&self, seat: &Seat, around: &Surroundings<'_>) -> azure_core::Result<Duration> {
+        let vault = &seat.vault;
+        let now = OffsetDateTime::now_utc();
+        if vault.is_pinned() {
+            return self.follow_pinned(seat, around).await;
+        }
+        let versions = match vault.versions().await {
+            Ok(versions) => versions,
+            // Whoever may see the current version need not be allowed to list them all.
+            Err(error) if Failure::from(&error).is(403) => {
+                let KeyVersion { kid, life, .. } = vault.look_up().await?;
+                vec![Listed { kid, life }]
+            }
+            Err(error) => return Err(error),
+        };
+        let report = |failure: &Failure| self.change(seat, |state| state.failure = Some(failure.clone()));
+
+        let enabled = versions.iter().filter(|version| version.life.is_enabled()).map(|version| version.kid.as_str());
+        let mut publics: Vec<(String, PublicKey)> = Vec::new();
+        for kid in around.publication.lacking(enabled, around.results, report).await {
+            match vault.get(&kid).await {
+                Ok(KeyVersion { public: Ok(public), .. }) => publics.push((kid, public)),
+                Ok(_) => tracing::debug!(kid, "a version that cannot sign here"),
+                // It was deleted or disabled just now.
+                Err(error) if matches!(Failure::from(&error).status, Some(403 | 404)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let publics: Vec<(&str, &PublicKey)> = publics.iter().map(|(kid, public)| (kid.as_str(), public)).collect();
+        around.publication.publish(&publics, around.results, report).await;
+
+        self.adopt(seat, &versions, around).await?;
+        tracing::debug!(vault = vault.host(), versions = versions.len(), published = publics.len(), "timeline");
+        let change = versions.iter().filter_map(|version| version.life.until_change(now)).min();
+        Ok(change.unwrap_or(Duration::MAX))
+    }
+
+    /// A pinned version stays; but its times may have been changed, or its publication taken away.
+    async fn follow_pinned(&self, seat: &Seat, around: &Surroundings<'_>) -> azure_core::Result<Duration> {
+        let version = seat.vault.look_up().await?;
+        let life = version.life;
+        if let Ok(key) = fit(version, around.settings) {
+            let report = |failure: &Failure| self.change(seat, |state| state.failure = Some(failure.clone()));
+            if !around.publication.lacking([key.kid.as_str()].into_iter(), around.results, report).await.is_empty() {
+                around.publication.publish(&[(&key.kid, &key.public)], around.results, report).await;
+            }
+            self.offer(seat, Arc::new(key), life);
+        }
+        Ok(life.until_change(OffsetDateTime::now_utc()).unwrap_or(Duration::MAX))
+    }
+
+    /// Signs with the newest version that can sign and does what is asked for, from now on.
+    async fn adopt(&self, seat: &Seat, versions: &[Listed], around: &Surroundings<'_>) -> azure_core::Result<()> {
+        let now = OffsetDateTime::now_utc();
+        let mut usable: Vec<&Listed> = versions.iter().filter(|version| version.life.can_sign(now)).collect();
+        usable.sort_by_key(|version| std::cmp::Reverse(version.life.created));
+        if let [first, second, ..] = usable[..]
+            && first.life.created == second.life.created
+        {
+            // The vault's clock has seconds, so it must say itself which of the two is newer.
+            let current = seat.vault.look_up().await?.kid;
+            usable.sort_by_key(|version| version.kid != current);
+        }
+        let report = |failure: &Failure| self.change(seat, |state| state.failure = Some(failure.clone()));
+        for Listed { kid, life } in usable {
+            let in_use = seat.state().key.as_ref().map(|usable| Arc::clone(&usable.key));
+            if let Some(key) = in_use.filter(|key| key.kid == *kid) {
+                self.set_key(seat, Usable { key, life: *life });
+                return Ok(());
+            }
+            match fit(seat.vault.get(kid).await?, around.settings) {
+                Ok(key) => {
+                    around.publication.publish(&[(&key.kid, &key.public)], around.results, report).await;
+                    tracing::info!(kid = key.kid, alg = key.algorithm.name(), "now signing with");
+                    self.set_key(seat, Usable { key: Arc::new(key), life: *life });
+                    return Ok(());
+                }
+                Err(cause) => tracing::error!(kid, cause, "a newer version is not used"),
+            }
+        }
+        self.settle_without(seat);
+        Ok(())
+    }
+
+    /// Has a key used that is published, if it may sign now.
+    fn offer(&self, seat: &Seat, key: Arc<SigningKey>, life: Life) {
+        if life.can_sign(OffsetDateTime::now_utc()) {
+            self.set_key(seat, Usable { key, life });
+        } else {
+            self.settle_without(seat);
+        }
+    }
+
+    fn settle_without(&self, seat: &Seat) {
+        let failure = Failure::from(&seat.vault.nothing_usable());
+        self.change(seat, |state| (state.key, state.failure, state.is_settled) = (None, Some(failure), true));
+    }
+}
+
+/// The newest version that can sign and does what is asked for, if the vault tells.
+async fn older_fitting(seat: &Seat, settings: &Settings) -> Option<(SigningKey, Life)> {
+    let mut versions = seat.vault.versions().await.ok()?;
+    versions.retain(|version| version.life.can_sign(OffsetDateTime::now_utc()));
+    versions.sort_by_key(|version| std::cmp::Reverse(version.life.created));
+    for Listed { kid, life } in versions {
+        if let Ok(version) = seat.vault.get(&kid).await
+            && let Ok(key) = fit(version, settings)
+        {
+            return Some((key, life));
+        }
+    }
+    None
+}
+
+/// The version as a key to sign with; why it is none, otherwise.
+fn fit(version: KeyVersion, settings: &Settings) -> Result<SigningKey, String> {
+    let public = version.public.map_err(|why| format!("SIGNET_KEY names a key that cannot sign here: it is {why}"))?;
+    let algorithm = settings.algorithm.unwrap_or(public.default_algorithm());
+    if !public.can(algorithm) {
+        return Err(format!(
+            "SIGNET_ALGORITHM {algorithm} does not fit the key, which is {}; leave it out to use {}",
+            public.kind(),
+            public.default_algorithm()
+        ));
+    }
+    Ok(SigningKey { kid: version.kid, algorithm, public })
+}
+
+/// A key that was created a moment ago may not be found everywhere yet.
+const LOOK_UPS_UNTIL_MISSING: u32 = 7;
+/// Between two looks at a key's versions, however often somebody asks for one.
+const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
