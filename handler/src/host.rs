@@ -149,6 +149,8 @@ fn conclude(about: &About, fate: Fate) -> Response {
     match fate {
         Fate::Done { id, results } => {
             let names = results.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            #[cfg(feature = "count-allocations")]
+            tracing::info!(results = names, allocations = allocations(), "so far");
             tracing::info!(function, invocation_id, message_id, dequeue_count, id, results = names, ms, "done");
             answer(StatusCode::OK, &json!({ "Logs": [format!("done: {names}")] }))
         }
@@ -192,4 +194,11 @@ fn invocation_id(headers: &HeaderMap) -> String {
     let id = headers.get(INVOCATION_ID).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_plain = id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if is_plain { id.to_owned() } else { String::new() }
+}
+
+/// Allocations since the start, with those that only grew or shrank what was there.
+#[cfg(feature = "count-allocations")]
+fn allocations() -> usize {
+    let counted = crate::ALLOCATOR.stats();
+    counted.allocations + counted.reallocations
 }

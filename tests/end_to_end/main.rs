@@ -2,6 +2,7 @@
 //!
 //! Each test has a vault, an identity, a queue and containers of its own, so that it may count and break what it likes.
 
+mod budgets;
 mod costs;
 mod events;
 mod exactly_once;
