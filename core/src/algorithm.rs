@@ -85,6 +85,12 @@ impl Algorithm {
     pub const fn is_ecdsa(self) -> bool {
         matches!(self, Self::Es256 | Self::Es384 | Self::Es512 | Self::Es256K)
     }
+
+    /// Whether signatures have RSA's probabilistic padding.
+    #[must_use]
+    pub const fn is_pss(self) -> bool {
+        matches!(self, Self::Ps256 | Self::Ps384 | Self::Ps512)
+    }
 }
 
 impl fmt::Display for Algorithm {

@@ -2,59 +2,10 @@
 
 use std::fmt;
 
-use p256::ecdsa::signature::hazmat::PrehashVerifier;
-use rsa::{BigUint, Pkcs1v15Sign, Pss, RsaPublicKey, traits::PublicKeyParts};
-use sha2::{Sha256, Sha384, Sha512};
+pub use signet_verification::Curve;
+use signet_verification::{EcKey, RsaKey};
 
 use crate::algorithm::{Algorithm, Hash};
-
-/// An elliptic curve that Key Vault has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Curve {
-    /// NIST P-256.
-    P256,
-    /// NIST P-384.
-    P384,
-    /// NIST P-521.
-    P521,
-    /// SEC secp256k1, which Key Vault calls P-256K.
-    P256K,
-}
-
-impl Curve {
-    /// By the name that JOSE (RFC 7518, RFC 8812) or Key Vault gives it.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "P-256" => Self::P256,
-            "P-384" => Self::P384,
-            "P-521" => Self::P521,
-            "P-256K" | "secp256k1" => Self::P256K,
-            _ => return None,
-        })
-    }
-
-    /// The name in a JWK's `crv`.
-    #[must_use]
-    pub const fn jose_name(self) -> &'static str {
-        match self {
-            Self::P256 => "P-256",
-            Self::P384 => "P-384",
-            Self::P521 => "P-521",
-            Self::P256K => "secp256k1",
-        }
-    }
-
-    /// Bytes of a coordinate; a signature has twice as many.
-    #[must_use]
-    pub const fn coordinate_bytes(self) -> usize {
-        match self {
-            Self::P256 | Self::P256K => 32,
-            Self::P384 => 48,
-            Self::P521 => 66,
-        }
-    }
-}
 
 /// A public key for signatures: RSA with 2048 to 4096 bits, or a point on one of the four curves.
 #[derive(Clone)]
@@ -62,57 +13,42 @@ pub struct PublicKey(Inner);
 
 #[derive(Clone)]
 enum Inner {
-    Rsa(Box<RsaPublicKey>),
-    P256(p256::ecdsa::VerifyingKey),
-    P384(p384::ecdsa::VerifyingKey),
-    P521(Box<p521::ecdsa::VerifyingKey>),
-    P256K(k256::ecdsa::VerifyingKey),
+    Rsa(RsaKey),
+    Ec(EcKey),
 }
 
 impl PublicKey {
     /// From modulus and exponent, big-endian.
     pub fn rsa(n: &[u8], e: &[u8]) -> Result<Self, KeyError> {
-        let key = RsaPublicKey::new(BigUint::from_bytes_be(n), BigUint::from_bytes_be(e)).map_err(|_| KeyError::Rsa)?;
-        // Key Vault makes no smaller ones, and nobody should trust one.
-        if key.n().bits() < 2048 {
-            return Err(KeyError::Rsa);
-        }
-        Ok(Self(Inner::Rsa(Box::new(key))))
+        RsaKey::new(n, e).map(|key| Self(Inner::Rsa(key))).ok_or(KeyError::Rsa)
     }
 
     /// From a point's coordinates, big-endian, at most as long as the curve's field; shorter ones are padded.
     pub fn ec(curve: Curve, x: &[u8], y: &[u8]) -> Result<Self, KeyError> {
-        let sec1 = uncompressed_point(curve, x, y).ok_or(KeyError::Point)?;
-        let point = |_| KeyError::Point;
-        Ok(Self(match curve {
-            Curve::P256 => Inner::P256(p256::ecdsa::VerifyingKey::from_sec1_bytes(&sec1).map_err(point)?),
-            Curve::P384 => Inner::P384(p384::ecdsa::VerifyingKey::from_sec1_bytes(&sec1).map_err(point)?),
-            Curve::P521 => Inner::P521(Box::new(p521::ecdsa::VerifyingKey::from_sec1_bytes(&sec1).map_err(point)?)),
-            Curve::P256K => Inner::P256K(k256::ecdsa::VerifyingKey::from_sec1_bytes(&sec1).map_err(point)?),
-        }))
+        if x.len().max(y.len()) > curve.coordinate_bytes() {
+            return Err(KeyError::Point);
+        }
+        EcKey::new(curve, x, y).map(|key| Self(Inner::Ec(key))).ok_or(KeyError::Point)
     }
 
     /// The curve of an EC key; `None` for RSA.
     #[must_use]
     pub const fn curve(&self) -> Option<Curve> {
-        match self.0 {
+        match &self.0 {
             Inner::Rsa(_) => None,
-            Inner::P256(_) => Some(Curve::P256),
-            Inner::P384(_) => Some(Curve::P384),
-            Inner::P521(_) => Some(Curve::P521),
-            Inner::P256K(_) => Some(Curve::P256K),
+            Inner::Ec(key) => Some(key.curve()),
         }
     }
 
     /// The algorithm that a key of this kind uses unless another is asked for.
     #[must_use]
     pub const fn default_algorithm(&self) -> Algorithm {
-        match self.0 {
-            Inner::Rsa(_) => Algorithm::Ps256,
-            Inner::P256(_) => Algorithm::Es256,
-            Inner::P384(_) => Algorithm::Es384,
-            Inner::P521(_) => Algorithm::Es512,
-            Inner::P256K(_) => Algorithm::Es256K,
+        match self.curve() {
+            None => Algorithm::Ps256,
+            Some(Curve::P256) => Algorithm::Es256,
+            Some(Curve::P384) => Algorithm::Es384,
+            Some(Curve::P521) => Algorithm::Es512,
+            Some(Curve::P256K) => Algorithm::Es256K,
         }
     }
 
@@ -121,7 +57,7 @@ impl PublicKey {
     pub fn can(&self, algorithm: Algorithm) -> bool {
         match self.0 {
             Inner::Rsa(_) => !algorithm.is_ecdsa(),
-            _ => self.default_algorithm() == algorithm,
+            Inner::Ec(_) => self.default_algorithm() == algorithm,
         }
     }
 
@@ -129,8 +65,8 @@ impl PublicKey {
     #[must_use]
     pub fn kind(&self) -> String {
         match &self.0 {
-            Inner::Rsa(key) => format!("RSA {}", key.n().bits()),
-            _ => format!("EC {}", self.curve().map_or("", Curve::jose_name)),
+            Inner::Rsa(key) => format!("RSA {}", key.bits()),
+            Inner::Ec(key) => format!("EC {}", key.curve().jose_name()),
         }
     }
 
@@ -140,43 +76,36 @@ impl PublicKey {
         if !self.can(algorithm) {
             return Err(SignatureError::AlgorithmDoesNotFitKey);
         }
-        let verified = match &self.0 {
-            Inner::Rsa(key) => return verify_rsa(key, algorithm, digest, signature),
-            Inner::P256(key) => p256::ecdsa::Signature::from_slice(signature)
-                .and_then(|signature| key.verify_prehash(digest, &signature)),
-            Inner::P384(key) => p384::ecdsa::Signature::from_slice(signature)
-                .and_then(|signature| key.verify_prehash(digest, &signature)),
-            Inner::P521(key) => p521::ecdsa::Signature::from_slice(signature)
-                .and_then(|signature| key.verify_prehash(digest, &signature)),
-            // The library takes only the lower half of s, which is a rule of Bitcoin's and not of ECDSA's.
-            Inner::P256K(key) => k256::ecdsa::Signature::from_slice(signature)
-                .and_then(|signature| key.verify_prehash(digest, &signature.normalize_s().unwrap_or(signature))),
-        };
-        verified.map_err(|_| SignatureError::Invalid)
+        let hash = algorithm.hash();
+        let padding = signet_verification::Hash { digest: &|parts| hash.digest(parts), prefix: digest_info(hash) };
+        let verified = digest.len() == hash.length()
+            && match &self.0 {
+                Inner::Ec(key) => key.verify(digest, signature),
+                Inner::Rsa(key) if algorithm.is_pss() => key.verify_pss(&padding, digest, signature),
+                Inner::Rsa(key) => key.verify_pkcs1(&padding, digest, signature),
+            };
+        if verified { Ok(()) } else { Err(SignatureError::Invalid) }
     }
 
     /// Modulus and exponent of an RSA key, big-endian without leading zeros.
     #[must_use]
     pub fn rsa_parts(&self) -> Option<(Vec<u8>, Vec<u8>)> {
         match &self.0 {
-            Inner::Rsa(key) => Some((key.n().to_bytes_be(), key.e().to_bytes_be())),
-            _ => None,
+            Inner::Rsa(key) => Some(key.parts()),
+            Inner::Ec(_) => None,
         }
     }
 
     /// Coordinates of an EC key, big-endian, as long as the curve's field.
     #[must_use]
     pub fn ec_parts(&self) -> Option<(Curve, Vec<u8>, Vec<u8>)> {
-        let curve = self.curve()?;
-        let point = match &self.0 {
-            Inner::Rsa(_) => return None,
-            Inner::P256(key) => key.to_encoded_point(false).as_bytes().to_vec(),
-            Inner::P384(key) => key.to_encoded_point(false).as_bytes().to_vec(),
-            Inner::P521(key) => key.to_encoded_point(false).as_bytes().to_vec(),
-            Inner::P256K(key) => key.to_encoded_point(false).as_bytes().to_vec(),
-        };
-        let (x, y) = point.get(1..)?.split_at_checked(curve.coordinate_bytes())?;
-        Some((curve, x.to_vec(), y.to_vec()))
+        match &self.0 {
+            Inner::Rsa(_) => None,
+            Inner::Ec(key) => {
+                let (x, y) = key.coordinates();
+                Some((key.curve(), x, y))
+            }
+        }
     }
 }
 
@@ -186,36 +115,13 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-fn verify_rsa(key: &RsaPublicKey, algorithm: Algorithm, digest: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
-    // RFC 8017, sections 8.1.2 and 8.2.2: a signature is exactly as long as the modulus.
-    if signature.len() != key.size() {
-        return Err(SignatureError::Invalid);
+/// What stands before the digest in a `DigestInfo` (RFC 8017, section 9.2, note 1).
+const fn digest_info(hash: Hash) -> &'static [u8] {
+    match hash {
+        Hash::Sha256 => b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20",
+        Hash::Sha384 => b"\x30\x41\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\x04\x30",
+        Hash::Sha512 => b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40",
     }
-    let salt = digest.len();
-    let verified = match algorithm {
-        Algorithm::Ps256 | Algorithm::Ps384 | Algorithm::Ps512 => match algorithm.hash() {
-            Hash::Sha256 => key.verify(Pss::new_with_salt::<Sha256>(salt), digest, signature),
-            Hash::Sha384 => key.verify(Pss::new_with_salt::<Sha384>(salt), digest, signature),
-            Hash::Sha512 => key.verify(Pss::new_with_salt::<Sha512>(salt), digest, signature),
-        },
-        _ => match algorithm.hash() {
-            Hash::Sha256 => key.verify(Pkcs1v15Sign::new::<Sha256>(), digest, signature),
-            Hash::Sha384 => key.verify(Pkcs1v15Sign::new::<Sha384>(), digest, signature),
-            Hash::Sha512 => key.verify(Pkcs1v15Sign::new::<Sha512>(), digest, signature),
-        },
-    };
-    verified.map_err(|_| SignatureError::Invalid)
-}
-
-/// `04 || x || y` (SEC 1, section 2.3.3).
-fn uncompressed_point(curve: Curve, x: &[u8], y: &[u8]) -> Option<Vec<u8>> {
-    let mut point = vec![4];
-    for coordinate in [x, y] {
-        let padding = curve.coordinate_bytes().checked_sub(coordinate.len())?;
-        point.resize(point.len() + padding, 0);
-        point.extend_from_slice(coordinate);
-    }
-    Some(point)
 }
 
 /// A public key that cannot be used.

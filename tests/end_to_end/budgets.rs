@@ -25,7 +25,10 @@ use signet::local::{
 };
 use tokio::task::spawn_blocking;
 
-use crate::world::{Setup, World, app_root, eventually};
+use crate::{
+    process::free_port,
+    world::{Setup, World, app_root, eventually},
+};
 
 /// Of a binary that is linked to musl, or to glibc; statically or not.
 const LARGEST_BINARY: (u64, u64) = (3_000_000, 4_000_000);
@@ -53,7 +56,7 @@ async fn it_listens_after_few_system_calls() {
     let handler = app_root().await.join("bin/handler");
     let world = World::start().await;
     let mut settings = world.deployment.settings(&world.key);
-    settings.insert("FUNCTIONS_CUSTOMHANDLER_PORT".to_owned(), "0".to_owned());
+    settings.insert("FUNCTIONS_CUSTOMHANDLER_PORT".to_owned(), free_port().to_string());
     for (roots, files) in [("a file of roots", 1), ("the built-in roots", 0)] {
         let (handler, environment) = (handler.clone(), settings.clone());
         let calls = spawn_blocking(move || until_listening(&handler, &environment)).await.expect("a trace");

@@ -40,7 +40,7 @@ async fn ended(mut command: Command) -> (Option<i32>, String, String) {
     (status.code(), String::from_utf8(stdout).expect("UTF-8"), String::from_utf8(stderr).expect("UTF-8"))
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).expect("a free port").local_addr().expect("a free port").port()
 }
 

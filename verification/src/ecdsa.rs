@@ -1,0 +1,135 @@
+//! ECDSA (FIPS 186-5, section 6.4.2).
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    Curve,
+    comb::{Comb, sum_of_multiples},
+    curve::{self, P256, P256K, P384, P521, Parameters},
+    montgomery,
+};
+
+/// A public key on an elliptic curve. Clones share what was worked out for it.
+#[derive(Clone)]
+pub struct EcKey(Inner);
+
+#[derive(Clone)]
+enum Inner {
+    P256(Arc<Key<4>>),
+    P384(Arc<Key<6>>),
+    P521(Arc<Key<9>>),
+    P256K(Arc<Key<4>>),
+}
+
+impl EcKey {
+    /// From a point's coordinates, big-endian; `None` where they are not those of a point on the curve.
+    #[must_use]
+    pub fn new(curve: Curve, x: &[u8], y: &[u8]) -> Option<Self> {
+        Some(Self(match curve {
+            Curve::P256 => Inner::P256(Key::new(&P256, x, y)?),
+            Curve::P384 => Inner::P384(Key::new(&P384, x, y)?),
+            Curve::P521 => Inner::P521(Key::new(&P521, x, y)?),
+            Curve::P256K => Inner::P256K(Key::new(&P256K, x, y)?),
+        }))
+    }
+
+    /// The key's curve.
+    #[must_use]
+    pub const fn curve(&self) -> Curve {
+        match self.0 {
+            Inner::P256(_) => Curve::P256,
+            Inner::P384(_) => Curve::P384,
+            Inner::P521(_) => Curve::P521,
+            Inner::P256K(_) => Curve::P256K,
+        }
+    }
+
+    /// The point's coordinates, big-endian, as long as the curve's field.
+    #[must_use]
+    pub fn coordinates(&self) -> (Vec<u8>, Vec<u8>) {
+        match &self.0 {
+            Inner::P256(key) | Inner::P256K(key) => key.coordinates(),
+            Inner::P384(key) => key.coordinates(),
+            Inner::P521(key) => key.coordinates(),
+        }
+    }
+
+    /// Whether `signature`, r || s with each as long as the curve's field, over `digest` is this key's. No digest may be
+    /// longer than the curve's order.
+    #[must_use]
+    pub fn verify(&self, digest: &[u8], signature: &[u8]) -> bool {
+        let verified = match &self.0 {
+            Inner::P256(key) | Inner::P256K(key) => key.verify(digest, signature),
+            Inner::P384(key) => key.verify(digest, signature),
+            Inner::P521(key) => key.verify(digest, signature),
+        };
+        verified.is_some()
+    }
+}
+
+impl fmt::Debug for EcKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EcKey").field(&self.curve()).finish()
+    }
+}
+
+struct Key<const N: usize> {
+    curve: curve::Curve<N>,
+    x: [u64; N],
+    y: [u64; N],
+    of_generator: Comb<N>,
+    of_key: Comb<N>,
+}
+
+impl<const N: usize> Key<N> {
+    fn new(parameters: &Parameters, x: &[u8], y: &[u8]) -> Option<Arc<Self>> {
+        let curve = curve::Curve::new(parameters);
+        let (x, y) = (number(x)?, number(y)?);
+        let point = curve.point(&x, &y)?;
+        let (of_generator, of_key) = (Comb::new(&curve, &curve.generator), Comb::new(&curve, &point));
+        Some(Arc::new(Self { curve, x, y, of_generator, of_key }))
+    }
+
+    /// Bytes of a coordinate, and of a scalar.
+    fn length(&self) -> usize {
+        self.curve.bits.div_ceil(8)
+    }
+
+    fn coordinates(&self) -> (Vec<u8>, Vec<u8>) {
+        (montgomery::to_bytes(&self.x, self.length()), montgomery::to_bytes(&self.y, self.length()))
+    }
+
+    /// `None` where the signature is not good.
+    fn verify(&self, digest: &[u8], signature: &[u8]) -> Option<()> {
+        let curve::Curve { field, order, bits, .. } = &self.curve;
+        if 8 * digest.len() > *bits || signature.len() != 2 * self.length() {
+            return None;
+        }
+        let (r, s) = signature.split_at(self.length());
+        let (r, s): ([u64; N], [u64; N]) = (number(r)?, number(s)?);
+        let is_scalar = |x: &[u64; N]| *x != [0; N] && montgomery::compare(x, &order.limbs).is_lt();
+        if !is_scalar(&r) || !is_scalar(&s) {
+            return None;
+        }
+        let inverse = order.invert(&order.enter(&s));
+        // A number times a form is a number.
+        let (of_generator, of_key) = (order.mul(&number(digest)?, &inverse), order.mul(&r, &inverse));
+        let sum = sum_of_multiples(&self.curve, [(&self.of_generator, &of_generator), (&self.of_key, &of_key)]);
+        if sum.z == [0; N] {
+            return None;
+        }
+        // x / z^2 mod order = r, without a division: x / z^2 is r, or r + order where the field has room for it.
+        let z2 = field.square(&sum.z);
+        let is_x = |x: &[u64; N]| field.mul(&field.enter(x), &z2) == sum.x;
+        let mut beyond = r;
+        let carry = montgomery::add(&mut beyond, &order.limbs);
+        let fits = !carry && montgomery::compare(&beyond, &field.limbs).is_lt();
+        (is_x(&r) || fits && is_x(&beyond)).then_some(())
+    }
+}
+
+fn number<const N: usize>(bytes: &[u8]) -> Option<[u64; N]> {
+    let mut limbs = [0; N];
+    montgomery::from_bytes(&mut limbs, bytes)?;
+    Some(limbs)
+}
