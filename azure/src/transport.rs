@@ -21,7 +21,10 @@ use azure_core::{
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body as _, Incoming};
+use hyper::{
+    body::{Body as _, Incoming},
+    header::HeaderName,
+};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{
@@ -108,7 +111,10 @@ impl Https {
         for (name, value) in &head.headers {
             // Values that are not ASCII text carry nothing that a client here reads.
             if let Ok(value) = value.to_str() {
-                headers.insert(name.as_str().to_owned(), value.to_owned());
+                match known(name.as_str()) {
+                    Some(name) => headers.insert(name, value.to_owned()),
+                    None => headers.insert(name.as_str().to_owned(), value.to_owned()),
+                }
             }
         }
         let body = whole(body).await.map_err(|error| Error::new(ErrorKind::Io, error))?;
@@ -148,11 +154,67 @@ async fn to_hyper(request: &Request) -> Result<hyper::Request<Full<Bytes>>> {
         }
     };
     let mut builder = hyper::Request::builder().method(method(request.method())).uri(request.url().as_str());
+    if let Some(headers) = builder.headers_mut() {
+        headers.reserve(MOST_HEADERS);
+    }
     for (name, value) in request.headers().iter() {
-        builder = builder.header(name.as_str(), value.as_str());
+        let value = value.as_str();
+        builder = match known(name.as_str()) {
+            Some(name) => builder.header(HeaderName::from_static(name), value),
+            None => builder.header(name.as_str(), value),
+        };
     }
     builder.body(Full::new(body)).map_err(|error| Error::new(ErrorKind::Other, error))
 }
+
+/// As many as an upload has.
+const MOST_HEADERS: usize = 24;
+
+/// A name that need not be copied, since it is one of those that every request or response has.
+fn known(name: &str) -> Option<&'static str> {
+    KNOWN.binary_search(&name).ok().map(|at| KNOWN[at])
+}
+
+const KNOWN: [&str; 38] = [
+    "accept",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "etag",
+    "expires",
+    "if-none-match",
+    "keep-alive",
+    "last-modified",
+    "pragma",
+    "server",
+    "strict-transport-security",
+    "user-agent",
+    "x-content-type-options",
+    "x-ms-blob-content-type",
+    "x-ms-blob-type",
+    "x-ms-client-request-id",
+    "x-ms-content-crc64",
+    "x-ms-keyvault-network-info",
+    "x-ms-keyvault-region",
+    "x-ms-keyvault-service-version",
+    "x-ms-meta-signet_alg",
+    "x-ms-meta-signet_invocation",
+    "x-ms-meta-signet_kid",
+    "x-ms-meta-signet_message",
+    "x-ms-meta-signet_request",
+    "x-ms-meta-signet_sha256",
+    "x-ms-meta-signet_source",
+    "x-ms-meta-signet_source_etag",
+    "x-ms-meta-signet_version",
+    "x-ms-request-id",
+    "x-ms-request-server-encrypted",
+    "x-ms-version",
+    "x-ms-version-id",
+    "x-powered-by",
+];
 
 fn method(method: Method) -> hyper::Method {
     match method {
@@ -198,6 +260,13 @@ fn is_localhost(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn known_names_are_found() {
+        assert!(KNOWN.is_sorted());
+        assert_eq!(known("x-ms-version"), Some("x-ms-version"));
+        assert_eq!(known("x-ms-copy-id"), None);
+    }
 
     #[test]
     fn only_the_last_label_makes_a_name_local() {

@@ -11,7 +11,6 @@ mod foreign;
 mod json_texts;
 mod main_path;
 mod memory;
-mod probe;
 mod process;
 mod protocol;
 mod rejections;

@@ -77,8 +77,8 @@ struct Key<const N: usize> {
     curve: curve::Curve<N>,
     x: [u64; N],
     y: [u64; N],
-    of_generator: Comb<N>,
-    of_key: Comb<N>,
+    generator: Comb<N>,
+    point: Comb<N>,
 }
 
 impl<const N: usize> Key<N> {
@@ -86,8 +86,8 @@ impl<const N: usize> Key<N> {
         let curve = curve::Curve::new(parameters);
         let (x, y) = (number(x)?, number(y)?);
         let point = curve.point(&x, &y)?;
-        let (of_generator, of_key) = (Comb::new(&curve, &curve.generator), Comb::new(&curve, &point));
-        Some(Arc::new(Self { curve, x, y, of_generator, of_key }))
+        let (generator, point) = (Comb::new(&curve, &curve.generator), Comb::new(&curve, &point));
+        Some(Arc::new(Self { curve, x, y, generator, point }))
     }
 
     /// Bytes of a coordinate, and of a scalar.
@@ -113,8 +113,8 @@ impl<const N: usize> Key<N> {
         }
         let inverse = order.invert(&order.enter(&s));
         // A number times a form is a number.
-        let (of_generator, of_key) = (order.mul(&number(digest)?, &inverse), order.mul(&r, &inverse));
-        let sum = sum_of_multiples(&self.curve, [(&self.of_generator, &of_generator), (&self.of_key, &of_key)]);
+        let (by_generator, by_point) = (order.mul(&number(digest)?, &inverse), order.mul(&r, &inverse));
+        let sum = sum_of_multiples(&self.curve, [(&self.generator, &by_generator), (&self.point, &by_point)]);
         if sum.z == [0; N] {
             return None;
         }

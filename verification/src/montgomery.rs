@@ -38,6 +38,8 @@ impl<const N: usize> Modulus<N> {
         self.mul(x, &one)
     }
 
+    // One copy for each number of limbs; a call costs little beside it.
+    #[inline(never)]
     pub(crate) fn mul(&self, a: &[u64; N], b: &[u64; N]) -> [u64; N] {
         let mut product = [0; N];
         multiply(&mut product, a, b, &self.limbs, self.inverse);

@@ -3,4 +3,5 @@
 mod changes;
 mod cose;
 mod dsse;
+mod other_libraries;
 mod wycheproof;
