@@ -185,15 +185,15 @@ fn install(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let file = tempfile::NamedTempFile::new_in(directory)?;
     fs::write(file.path(), &content)?;
-    make_executable(file.path())?;
+    set_mode(file.path(), 0o755)?;
     // Closed before it is renamed: Linux refuses to start a file that is open for writing.
     file.into_temp_path().persist(to).map_err(|error| error.error)
 }
 
 #[cfg(unix)]
-pub(crate) fn make_executable(path: &Path) -> io::Result<()> {
+pub(crate) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 #[cfg(unix)]
@@ -203,7 +203,7 @@ fn is_executable(path: &Path) -> bool {
 }
 
 #[cfg(not(unix))]
-pub(crate) fn make_executable(_: &Path) -> io::Result<()> {
+pub(crate) fn set_mode(_: &Path, _: u32) -> io::Result<()> {
     Ok(())
 }
 
