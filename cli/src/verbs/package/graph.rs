@@ -47,43 +47,41 @@ pub(super) async fn of(root: &AppRoot, target: &str) -> Result<Graph, Error> {
 /// Reads the tree: each line has its depth, and what a crate needs stands below its first occurrence.
 fn read(tree: &str, checksums: &BTreeMap<Name, String>) -> Option<Graph> {
     let mut crates = BTreeMap::<Name, Crate>::new();
-    let mut path: Vec<(Name, bool)> = Vec::new();
-    let mut shipped = BTreeSet::new();
+    let mut macros = BTreeSet::new();
+    let mut path = Vec::<Name>::new();
     for line in tree.lines() {
         let (depth, rest) = line.split_at(line.find(|c: char| !c.is_ascii_digit())?);
         let (package, rest) = rest.split_once('\t')?;
         let mut words = package.split(' ');
         let name = (words.next()?.to_owned(), words.next()?.strip_prefix('v')?.to_owned());
         path.truncate(depth.parse().ok()?);
-        let parent = path.last();
-        let compiler_only = package.contains("(proc-macro)") || parent.is_some_and(|(_, compiler_only)| *compiler_only);
-        if let Some((parent, _)) = parent {
+        if let Some(parent) = path.last() {
             crates.get_mut(parent)?.needs.insert(name.clone());
         }
-        if !compiler_only {
-            shipped.insert(name.clone());
+        if package.ends_with("(proc-macro)") {
+            macros.insert(name.clone());
         }
         crates.entry(name.clone()).or_insert_with(|| Crate {
             licence: rest.split('\t').next().filter(|text| !text.is_empty()).map(spdx),
             checksum: checksums.get(&name).cloned(),
             ..Crate::default()
         });
-        path.push((name, compiler_only));
+        path.push(name);
     }
-    let root = tree.lines().next().and(crates.keys().find(|(name, _)| name == "handler").cloned())?;
-    let shipped = closure(&crates, shipped);
+    let root = path.into_iter().next()?;
+    let shipped = shipped(&crates, &root, &macros);
     for (name, found) in &mut crates {
         found.compiler_only = !shipped.contains(name);
     }
     Some(Graph { root, crates })
 }
 
-/// With what they need. A crate whose first occurrence is below a macro has its needs there, and they count where it is shipped.
-fn closure(crates: &BTreeMap<Name, Crate>, seeds: BTreeSet<Name>) -> BTreeSet<Name> {
-    let mut seen = seeds.clone();
-    let mut left: Vec<Name> = seeds.into_iter().collect();
-    while let Some(name) = left.pop() {
-        for need in crates.get(&name).into_iter().flat_map(|found| &found.needs) {
+/// The root with all that it needs, other than through macros.
+fn shipped(crates: &BTreeMap<Name, Crate>, root: &Name, macros: &BTreeSet<Name>) -> BTreeSet<Name> {
+    let mut seen = BTreeSet::from([root.clone()]);
+    let mut left = vec![root.clone()];
+    while let Some(found) = left.pop().and_then(|name| crates.get(&name)) {
+        for need in found.needs.difference(macros) {
             if seen.insert(need.clone()) {
                 left.push(need.clone());
             }
