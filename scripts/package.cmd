@@ -1,4 +1,4 @@
 @echo off
-rem Builds the handler in the shipping profile and puts it at bin\handler.
+rem Makes the shipping binary, at bin\handler, and all that a deployment takes, in dist.
 cd /d "%~dp0.."
 cargo run --quiet --locked -p signet -- package %*

@@ -32,7 +32,7 @@ enum Verb {
     Verify(verify::Options),
     /// Shows the versions of the keys: exit 0 all enabled ones are published, 1 not, 2 could not tell
     Keys(keys::Options),
-    /// Builds the handler in the shipping profile and puts it at bin/handler
+    /// Makes the shipping binary, at bin/handler, and all that a deployment takes, in dist
     Package(package::Options),
 }
 

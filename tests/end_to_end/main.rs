@@ -11,6 +11,7 @@ mod foreign;
 mod json_texts;
 mod main_path;
 mod memory;
+mod package;
 mod process;
 mod protocol;
 mod rejections;

@@ -18,7 +18,7 @@ use tokio::{io::AsyncWriteExt as _, process::Command, sync::OnceCell, time::time
 use crate::world::{Setup, World, deployment};
 
 /// The tool as it stands in the sources; cargo has built it already, or does so now.
-async fn signet() -> &'static Path {
+pub(crate) async fn signet() -> &'static Path {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     BUILT
         .get_or_init(async || {

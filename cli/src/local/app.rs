@@ -12,13 +12,16 @@ use tokio::{
     process::Command,
 };
 
+use super::shipping::Shipping;
+
 /// Where a long step says what it is doing, one line at a time.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
 /// The environment variable that names a handler which is built already.
 pub const PREBUILT: &str = "SIGNET_HANDLER";
 
-const HANDLER: &str = "bin/handler";
+/// Where the app has its handler, as `host.json` names it.
+pub(crate) const HANDLER: &str = "bin/handler";
 const TAIL: usize = 25;
 
 /// The root of the function app: the directory that holds `host.json`.
@@ -57,39 +60,49 @@ impl AppRoot {
             .map_or_else(|| self.directory.join("target"), |target| self.directory.join(target))
     }
 
-    /// Builds the handler in the shipping profile, puts it at `bin/handler` and returns that path.
+    /// Builds the handler as it ships from this machine, puts it at `bin/handler` and returns that path.
+    pub async fn build_handler(&self, progress: Progress<'_>) -> Result<PathBuf, AppError> {
+        let shipping = Shipping::of(self, None).await?;
+        self.build_shipping(&shipping, progress).await
+    }
+
+    /// Builds the handler as decided, puts it at `bin/handler` and returns that path.
     ///
     /// [`PREBUILT`] in the environment names a binary to use in place of a build. Several processes may call this at
     /// the same time: cargo serialises the builds, and the file appears whole or not at all.
-    pub async fn build_handler(&self, progress: Progress<'_>) -> Result<PathBuf, AppError> {
+    pub async fn build_shipping(&self, shipping: &Shipping, progress: Progress<'_>) -> Result<PathBuf, AppError> {
         let built = match std::env::var_os(PREBUILT) {
             Some(path) => PathBuf::from(path),
-            None => self.cargo_build(progress).await?,
+            None => self.cargo_build(shipping, progress).await?,
         };
         let wanted = self.directory.join(HANDLER);
         install(&built, &wanted).map_err(|source| AppError::Install { from: built, to: wanted.clone(), source })?;
         Ok(wanted)
     }
 
-    async fn cargo_build(&self, progress: Progress<'_>) -> Result<PathBuf, AppError> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(&cargo);
+    /// Cargo, started in the root.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         // What cargo tells a program that it runs is about that program. Build scripts would see a change in it, and build
         // again what `cargo test` has built for `cargo run`.
         let about_us = |name: &str| {
             ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"].iter().any(|p| name.starts_with(p))
         };
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(about_us)) {
-            build.env_remove(name);
+            cargo.env_remove(name);
         }
-        let mut build = build
-            .args(["build", "--release", "--locked", "--package", "handler"])
+        cargo.current_dir(&self.directory).stdin(Stdio::null()).kill_on_drop(true);
+        cargo
+    }
+
+    async fn cargo_build(&self, shipping: &Shipping, progress: Progress<'_>) -> Result<PathBuf, AppError> {
+        let mut build = self.cargo();
+        build.args(["build", "--release", "--locked", "--package", "handler"]);
+        let mut build = shipping
+            .apply(&mut build)
             .arg("--message-format=json-render-diagnostics")
-            .current_dir(&self.directory)
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .map_err(AppError::Cargo)?;
         let mut messages = build.stdout.take().expect("stdout is piped, three lines up");
@@ -172,15 +185,15 @@ fn install(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let file = tempfile::NamedTempFile::new_in(directory)?;
     fs::write(file.path(), &content)?;
-    make_executable(file.path())?;
+    set_mode(file.path(), 0o755)?;
     // Closed before it is renamed: Linux refuses to start a file that is open for writing.
     file.into_temp_path().persist(to).map_err(|error| error.error)
 }
 
 #[cfg(unix)]
-fn make_executable(path: &Path) -> io::Result<()> {
+pub(crate) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 #[cfg(unix)]
@@ -190,7 +203,7 @@ fn is_executable(path: &Path) -> bool {
 }
 
 #[cfg(not(unix))]
-fn make_executable(_: &Path) -> io::Result<()> {
+pub(crate) fn set_mode(_: &Path, _: u32) -> io::Result<()> {
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 //! - [`host`]: a stand-in for the Functions host, which reads this checkout's host.json and function.json
 //! - [`event_grid`]: the events of blobs that are written, on a queue
 //! - [`app`]: the function app of this checkout, and the shipping binary in it
+//! - [`shipping`], [`revision`]: how that binary is built, and from which commit
 //! - [`npm`]: packages at fixed versions, fetched at first use
 //! - [`listener`], [`proxy`], [`certificates`]: how the services are served, over TLS
 //! - [`tap`]: every request to them counted, listed, or made to fail
@@ -22,6 +23,8 @@ pub mod identity;
 pub mod listener;
 pub mod npm;
 pub mod proxy;
+pub mod revision;
+pub mod shipping;
 pub mod stack;
 pub mod tap;
 pub mod vault;
