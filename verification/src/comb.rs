@@ -2,8 +2,8 @@
 
 use crate::curve::{Affine, Curve, Jacobian};
 
-/// Bits of a scalar that are looked at together. With more, tables grow twofold and verification gains less and less.
-const TEETH: usize = 6;
+/// Bits of a scalar that are looked at together. With one more, the table is twice as large, and verification gains less and less.
+const TEETH: usize = 8;
 
 /// For each set of teeth, the sum of their multiples: tooth number `t` is 2^(t * distance) times the point.
 #[derive(Debug)]
