@@ -126,10 +126,17 @@ pub fn resident_memory(id: u32) -> Result<(f64, f64)> {
 /// Restricts this process with all its threads to a core, or to all of them again.
 pub fn pin_self(cores: &str) -> Result<()> {
     let id = std::process::id().to_string();
-    let output = Command::new("taskset").args(["-a", "-p", "-c", cores, &id]).output();
-    let output = output.map_err(|e| Error::new("taskset", e))?;
-    let said = || String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.success() { Ok(()) } else { Err(Error::new("taskset", said())) }
+    let mut said = String::new();
+    // A thread that ends while taskset goes through them all makes it fail.
+    for _ in 0..20 {
+        let output = Command::new("taskset").args(["-a", "-p", "-c", cores, &id]).output();
+        let output = output.map_err(|e| Error::new("taskset", e))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    }
+    Err(Error::new("taskset", said))
 }
 
 fn free_port() -> Result<u16> {

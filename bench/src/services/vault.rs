@@ -66,13 +66,14 @@ impl Vault {
     }
 
     fn bundle(&self, kid: &str) -> Value {
+        // 4, x and y (SEC 1, section 2.3.3).
         let point = self.key.verifying_key().to_encoded_point(false);
         let coordinate =
-            |bytes: Option<_>| bytes.map(|bytes| URL_SAFE_NO_PAD.encode::<&[u8]>(bytes)).unwrap_or_default();
+            |range| point.as_bytes().get::<std::ops::Range<usize>>(range).map(|bytes| URL_SAFE_NO_PAD.encode(bytes));
         json!({
             "key": {
                 "kid": kid, "kty": "EC", "crv": "P-256", "key_ops": ["sign", "verify"],
-                "x": coordinate(point.x().map(|x| x.as_slice())), "y": coordinate(point.y().map(|y| y.as_slice())),
+                "x": coordinate(1..33), "y": coordinate(33..65),
             },
             "attributes": attributes(),
         })
