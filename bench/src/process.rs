@@ -134,9 +134,9 @@ pub fn pin_self(cores: &str) -> Result<()> {
         if output.status.success() {
             return Ok(());
         }
-        said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        said = String::from_utf8_lossy(&output.stderr).into_owned();
     }
-    Err(Error::new("taskset", said))
+    Err(Error::new("taskset", said.trim()))
 }
 
 fn free_port() -> Result<u16> {

@@ -159,14 +159,14 @@ async fn turn(app: &App, services: &Services, bare: &Path, plan: Plan, samples: 
     closed_loop(process.port(), plan.warm_up, Duration::ZERO).await?;
     let before = cpu_time(process.id())?;
     let done = closed_loop(process.port(), plan.cpu_items, LEAST_LOAD).await?;
-    let cpu = micros(cpu_time(process.id())? - before) / f64::from(done.items);
+    let cpu = micros(cpu_time(process.id())?.saturating_sub(before)) / f64::from(done.items);
     samples.add(contender, Metric::CpuPerItem, cpu);
     let (resident, peak) = resident_memory(process.id())?;
     samples.add(contender, Metric::LoadedMemory, resident);
     samples.add(contender, Metric::PeakMemory, peak);
     drop(process);
     if contender == Contender::Signet {
-        let bare = bare_client(bare, services, plan.cpu_items * 2).await?;
+        let bare = bare_client(bare, services, plan.cpu_items * 8).await?;
         samples.add(contender, Metric::BareCpuPerItem, bare);
         samples.add(contender, Metric::CpuToBare, cpu / bare);
     }
@@ -184,7 +184,7 @@ async fn one_core(app: &App, services: &Services, plan: Plan, samples: &mut Samp
     closed_loop(process.port(), plan.warm_up, Duration::ZERO).await?;
     let (begun, before) = (Instant::now(), cpu_time(std::process::id())?);
     let done = closed_loop(process.port(), 0, plan.one_core).await?;
-    let harness = cpu_time(std::process::id())? - before;
+    let harness = cpu_time(std::process::id())?.saturating_sub(before);
     samples.add(app.contender, Metric::ItemsPerSecond, f64::from(done.items) / done.time.as_secs_f64());
     let share = harness.as_secs_f64() / begun.elapsed().as_secs_f64();
     samples.add(app.contender, Metric::HarnessShare, share * 100.0);

@@ -60,7 +60,7 @@ async fn measure() -> Outcome<u128> {
     run(&mut lanes, "warm-up", WARM_UP).await?;
     let before = cpu_time(std::process::id())?;
     run(&mut lanes, "bare", items).await?;
-    Ok((cpu_time(std::process::id())? - before).as_micros() / u128::from(items))
+    Ok(cpu_time(std::process::id())?.saturating_sub(before).as_micros() / u128::from(items))
 }
 
 /// Has the lanes share so many items.

@@ -16,11 +16,10 @@ pub fn table(samples: &Samples, machine: &Machine, rounds: usize) -> String {
     let versions: Vec<String> = machine.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
     line(&mut text, &format!("{}\n", versions.join(", ")));
 
-    let head: String = Contender::ALL.iter().map(|contender| format!("{:>24}", contender.name())).collect();
+    let head = columns(|contender| contender.name().to_owned());
     line(&mut text, &format!("  {:<32}{head}", "median (min–max)"));
     for (metric, title) in TITLES {
-        let cells: String =
-            Contender::ALL.iter().map(|contender| format!("{:>24}", cell(samples, *contender, metric))).collect();
+        let cells = columns(|contender| cell(samples, contender, metric));
         if !cells.trim_matches([' ', '–']).is_empty() {
             line(&mut text, &format!("  {title:<32}{cells}"));
         }
@@ -39,6 +38,10 @@ pub fn table(samples: &Samples, machine: &Machine, rounds: usize) -> String {
         line(&mut text, &format!("  {:<40}{peer:<12}{ratio:>10}{:>10}  {met}", row.what, row.goal.text()));
     }
     text
+}
+
+fn columns(cell: impl Fn(Contender) -> String) -> String {
+    Contender::ALL.map(|contender| format!("{:>24}", cell(contender))).concat()
 }
 
 fn cell(samples: &Samples, contender: Contender, metric: Metric) -> String {

@@ -3,6 +3,8 @@
 //!
 //! Shapes as in the Key Vault REST reference: Get Key, Get Key Versions, Sign.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _, ready};
@@ -10,7 +12,11 @@ use hyper::{
     Request, Response, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, WWW_AUTHENTICATE},
 };
-use p256::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner as _};
+use p256::{
+    ProjectivePoint, Scalar, U256,
+    ecdsa::{Signature, SigningKey},
+    elliptic_curve::{Field as _, ops::Reduce, point::AffineCoordinates as _},
+};
 use rand_core::OsRng;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,8 +27,21 @@ pub(super) const KEY: &str = "bench";
 
 const VERSION: &str = "5f1d0c3a7e9b4d2680c4a6e8b0d2f416";
 
+/// How many signatures there are before a nonce comes again.
+const NONCES: usize = 256;
+
 pub(super) struct Vault {
     key: SigningKey,
+    nonces: Vec<Nonce>,
+    signed: AtomicUsize,
+}
+
+/// What of an ECDSA signature can be worked out before anything is to be signed. To use it twice gives the key away, which is
+/// no loss here, and makes this vault a tenth as dear as one whose time would be measured with the contenders'.
+struct Nonce {
+    /// The inverse of `k`.
+    inverse: Scalar,
+    r: Scalar,
 }
 
 #[derive(Deserialize)]
@@ -32,7 +51,8 @@ struct SignBody<'a> {
 
 impl Vault {
     pub(super) fn new() -> Self {
-        Self { key: SigningKey::random(&mut OsRng) }
+        let nonces = (0..NONCES).filter_map(|_| Nonce::new()).collect();
+        Self { key: SigningKey::random(&mut OsRng), nonces, signed: AtomicUsize::new(0) }
     }
 
     fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
@@ -61,7 +81,8 @@ impl Vault {
     fn sign(&self, kid: &str, body: &[u8]) -> Option<Value> {
         let SignBody { value } = serde_json::from_slice(body).ok()?;
         let digest = URL_SAFE_NO_PAD.decode(value.trim_end_matches('=')).ok()?;
-        let signature: Signature = self.key.sign_prehash(&digest).ok()?;
+        let nonce = self.nonces.get(self.signed.fetch_add(1, Ordering::Relaxed) % NONCES)?;
+        let signature = nonce.sign(&self.key, &digest)?;
         Some(json!({"kid": kid, "value": URL_SAFE_NO_PAD.encode(signature.to_bytes())}))
     }
 
@@ -77,6 +98,23 @@ impl Vault {
             },
             "attributes": attributes(),
         })
+    }
+}
+
+impl Nonce {
+    fn new() -> Option<Self> {
+        let k = Scalar::random(&mut OsRng);
+        let point = (ProjectivePoint::GENERATOR * k).to_affine();
+        let inverse = Option::<Scalar>::from(k.invert())?;
+        Some(Self { inverse, r: <Scalar as Reduce<U256>>::reduce_bytes(&point.x()) })
+    }
+
+    /// FIPS 186-5, section 6.4.1.
+    fn sign(&self, key: &SigningKey, digest: &[u8]) -> Option<Signature> {
+        let digest: [u8; 32] = digest.try_into().ok()?;
+        let z = <Scalar as Reduce<U256>>::reduce_bytes(&digest.into());
+        let s = self.inverse * (z + self.r * **key.as_nonzero_scalar());
+        Signature::from_scalars(self.r.to_bytes(), s.to_bytes()).ok()
     }
 }
 
