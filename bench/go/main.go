@@ -87,7 +87,7 @@ func newSigner(key, results string) (*signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	// By default two idle connections are kept for each host, and the host sends sixteen items at once.
+	// The host sends sixteen items at once; net/http keeps two idle connections to a service unless it is told otherwise.
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 64
 	options := policy.ClientOptions{Transport: &http.Client{Transport: transport}}

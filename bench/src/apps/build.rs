@@ -20,7 +20,8 @@ pub(super) async fn signet(root: &AppRoot, directory: PathBuf) -> Result<App> {
     fs::create_dir_all(directory.join("bin")).map_err(|e| Error::new("bin", e))?;
     fs::copy(&built, &program).map_err(|e| Error::new("bin/handler", e))?;
     let version = said(&program, &["--version"])?;
-    let versions = [("handler", version), ("rustc", said("rustc", &["--version"]).unwrap_or_default())];
+    let rustc = said("rustc", &["--version"]).unwrap_or_default();
+    let versions = [("handler", behind_name(&version)), ("rustc", behind_name(&rustc))];
     Ok(app(Contender::Signet, directory, program, [], [], versions))
 }
 
@@ -60,7 +61,7 @@ pub(super) fn python(root: &AppRoot, directory: PathBuf, authority: &Path) -> Re
         pip.args(["--requirement", "requirements.txt"]).current_dir(&directory);
         run(&mut pip, &directory.join("requirements.txt"))?;
     }
-    let mut versions = BTreeMap::from([("python".to_owned(), said(&program, &["--version"])?)]);
+    let mut versions = BTreeMap::from([("python".to_owned(), behind_name(&said(&program, &["--version"])?))]);
     let requirements = fs::read_to_string(directory.join("requirements.txt")).unwrap_or_default();
     for (name, version) in requirements.lines().filter_map(|line| line.split_once("==")) {
         if name.starts_with("azure-") || name == "aiohttp" {
@@ -108,6 +109,11 @@ fn app<const A: usize, const E: usize>(
         environment: environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         versions: versions.into_iter().map(|(name, value)| (name.into(), value)).collect(),
     }
+}
+
+/// The 3.11 of `Python 3.11`.
+fn behind_name(version: &str) -> String {
+    version.split_once(' ').map_or(version, |(_, version)| version).to_owned()
 }
 
 fn missing(tool: &str, error: &Error) -> Error {

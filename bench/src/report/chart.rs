@@ -52,8 +52,8 @@ pub fn chart(samples: &Samples, machine: &Machine) -> String {
     let made_on = format!("{}, {} cores; {}", machine.processor, machine.cores, machine.system);
     put(&mut body, &format!(r#"<text class="note" x="0" y="{y}">{}</text>"#, escaped(&made_on)));
     y += 15;
-    let tools = ["rustc", "node", "python", "go"].iter().filter_map(|name| machine.versions.get(*name));
-    let tools: Vec<&str> = tools.map(String::as_str).collect();
+    let version = |name: &str| machine.versions.get(name).map(|version| format!("{name} {version}"));
+    let tools: Vec<String> = ["rustc", "node", "python", "go"].into_iter().filter_map(version).collect();
     put(&mut body, &format!(r#"<text class="note" x="0" y="{y}">{}</text>"#, escaped(&tools.join(", "))));
     let height = y + 8;
     format!(
