@@ -1,0 +1,115 @@
+//! `cargo bench -p bench`: Signet and its peers, each checked, then measured in turn; see `bench/README.md`.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use bench::{
+    Error, Result,
+    apps::{App, Contender},
+    check::Check,
+    machine::Machine,
+    package, report,
+    rounds::{Metric, Plan, Samples, measure},
+    services::Services,
+};
+use clap::Parser;
+use signet::local::app::AppRoot;
+
+/// Measures Signet against what one would write in its place with the official SDKs.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Arguments {
+    /// How often each contender has its turn [default: 5, or 1 with --quick]
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// A first impression, in a minute or so
+    #[arg(long)]
+    quick: bool,
+    /// Where the numbers go [default: bench.json in the target directory]
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where the chart goes; none is drawn otherwise
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// What cargo tells a benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    if !cfg!(target_os = "linux") {
+        eprintln!("what a process costs is read from /proc: run this on Linux");
+        return ExitCode::FAILURE;
+    }
+    let arguments = Arguments::parse();
+    let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(&arguments)),
+        Err(error) => Err(Error::new("the runtime", error)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<()> {
+    let root = AppRoot::find().map_err(|e| Error::new("the checkout", e))?;
+    let plan = if arguments.quick {
+        Plan::quick(arguments.rounds.unwrap_or(1))
+    } else {
+        Plan::full(arguments.rounds.unwrap_or(5))
+    };
+    let services = Services::start().await?;
+    let mut samples = Samples::default();
+    let mut versions = BTreeMap::new();
+    let mut apps = Vec::new();
+    let check = Check::start().await?;
+    for contender in Contender::ALL {
+        eprintln!("  building and checking {contender}");
+        match ready(contender, &root, &services, &check).await {
+            Ok((app, size)) => {
+                samples.add(contender, Metric::PackageSize, size);
+                versions.extend(app.versions.clone());
+                apps.push(app);
+            }
+            Err(error) => {
+                samples.lost.insert(contender, error.to_string());
+            }
+        }
+    }
+    // Azurite and the rest would only be in the way of what is measured.
+    drop(check);
+    measure(&apps, &services, Path::new(env!("CARGO_BIN_EXE_bare")), plan, &mut samples).await;
+
+    let machine = Machine::this(versions);
+    println!("{}", report::table(&samples, &machine, plan.rounds));
+    let numbers = report::json(&samples, &machine, plan.rounds);
+    let json = arguments.json.clone().unwrap_or_else(|| root.target().join("bench.json"));
+    write(&json, &format!("{numbers:#}\n"))?;
+    if let Some(svg) = &arguments.svg {
+        write(svg, &report::chart(&samples, &machine))?;
+    }
+    Ok(())
+}
+
+/// A contender's app, which has passed its check, and the bytes of its package.
+async fn ready(contender: Contender, root: &AppRoot, services: &Services, check: &Check) -> Result<(App, f64)> {
+    let app = App::build(contender, root, services.authority()).await?;
+    check.pass(&app).await?;
+    #[expect(clippy::cast_precision_loss, reason = "a few megabytes")]
+    let size = package::size(&app)? as f64;
+    Ok((app, size))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).map_err(|e| Error::new(&path.display().to_string(), e))?;
+    eprintln!("  {}", path.display());
+    Ok(())
+}

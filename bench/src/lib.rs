@@ -1,0 +1,39 @@
+//! Signet measured against what one would write in its place with the official SDKs.
+//!
+//! [`apps`] makes a function app of each contender, [`check`] has each prove itself on the local stack, [`rounds`] measures
+//! them in turn against the [`services`], with the [`load`] that a host makes; [`report`] says what came of it.
+
+pub mod apps;
+pub mod check;
+pub mod load;
+pub mod machine;
+pub mod package;
+pub mod process;
+pub mod report;
+pub mod rounds;
+pub mod server;
+pub mod services;
+
+use std::fmt;
+
+/// What went wrong, in a line for the person who runs this.
+#[derive(Debug)]
+pub struct Error(String);
+
+impl Error {
+    /// What was tried, and why it did not work.
+    pub fn new(what: &str, cause: impl fmt::Display) -> Self {
+        Self(format!("{what}: {cause}"))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The outcome of a step.
+pub type Result<T> = std::result::Result<T, Error>;

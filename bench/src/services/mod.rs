@@ -1,0 +1,105 @@
+//! The services that the contenders are measured against: in memory, over TLS, each as quick as it can be while what it
+//! answers is real.
+
+mod blobs;
+mod vault;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use signet::local::{
+    certificates::{Certificates, LOCAL_NAMES},
+    identity::{IdentityEndpoint, Issuer},
+};
+use tempfile::TempDir;
+
+use self::{blobs::Blobs, vault::Vault};
+use crate::{
+    Error, Result,
+    server::{Delay, Server},
+};
+
+/// The account in the path of a blob's URL, as Azurite has it where the host is `localhost`.
+pub const ACCOUNT: &str = "devstoreaccount1";
+
+/// A vault with one key, a storage account and an identity.
+#[derive(Debug)]
+pub struct Services {
+    /// Added to every request to any of them.
+    pub delay: Delay,
+    blobs: Arc<Blobs>,
+    vault_server: Server,
+    blob_server: Server,
+    identity_server: Server,
+    identity_header: String,
+    authority: PathBuf,
+    _directory: TempDir,
+}
+
+impl Services {
+    /// Starts all of them on free ports.
+    pub async fn start() -> Result<Self> {
+        let directory = tempfile::tempdir().map_err(|e| Error::new("a directory", e))?;
+        let certificates = Certificates::generate(&LOCAL_NAMES).map_err(|e| Error::new("certificates", e))?;
+        let files = certificates.write_to(directory.path()).map_err(|e| Error::new("certificates", e))?;
+        let tls = certificates.server_config().map_err(|e| Error::new("certificates", e))?;
+        let delay = Delay::default();
+        let identity = IdentityEndpoint::new(Issuer::new());
+        let identity_header = identity.secret().to_owned();
+        let blobs = Arc::new(Blobs::default());
+        let service: Arc<Blobs> = Arc::clone(&blobs);
+        Ok(Self {
+            vault_server: Server::start(Some(tls.clone()), delay.clone(), Arc::new(Vault::new())).await?,
+            blob_server: Server::start(Some(tls), delay.clone(), service).await?,
+            identity_server: Server::start(None, delay.clone(), Arc::new(identity)).await?,
+            delay,
+            blobs,
+            identity_header,
+            authority: files.authority,
+            _directory: directory,
+        })
+    }
+
+    /// The settings of a handler that reaches the services under the names that they have in Azure, or all as `localhost`.
+    #[must_use]
+    pub fn settings(&self, are_names_known: bool) -> BTreeMap<String, String> {
+        let (vault, blob) = (self.vault_server.port(), self.blob_server.port());
+        let (key, results) = if are_names_known {
+            (format!("https://dev.vault.localhost:{vault}"), format!("https://{ACCOUNT}.blob.localhost:{blob}"))
+        } else {
+            (format!("https://localhost:{vault}"), format!("https://localhost:{blob}/{ACCOUNT}"))
+        };
+        [
+            ("SIGNET_KEY", format!("{key}/keys/{}", vault::KEY)),
+            ("SIGNET_RESULTS", format!("{results}/signed")),
+            ("SIGNET_QUEUE", "work".to_owned()),
+            ("WorkQueue__queueServiceUri", format!("https://{ACCOUNT}.queue.localhost")),
+            ("IDENTITY_ENDPOINT", IdentityEndpoint::url(self.identity_server.port())),
+            ("IDENTITY_HEADER", self.identity_header.clone()),
+            ("SSL_CERT_FILE", self.authority.display().to_string()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+    }
+
+    /// What every TLS client of these services is to trust.
+    #[must_use]
+    pub fn authority(&self) -> &Path {
+        &self.authority
+    }
+
+    /// How many results there are.
+    #[must_use]
+    pub fn results(&self) -> usize {
+        self.blobs.len()
+    }
+
+    /// Forgets every blob.
+    pub fn clear(&self) {
+        self.blobs.clear();
+    }
+}
