@@ -13,7 +13,7 @@ use bench::{
     check::Check,
     machine::Machine,
     package, report,
-    rounds::{Metric, Plan, Samples, measure},
+    rounds::{Floors, Metric, Plan, Samples, measure},
     services::Services,
 };
 use clap::Parser;
@@ -86,7 +86,8 @@ async fn run(arguments: &Arguments) -> Result<()> {
     }
     // Azurite and the rest would only be in the way of what is measured.
     drop(check);
-    measure(&apps, &services, Path::new(env!("CARGO_BIN_EXE_bare")), plan, &mut samples).await;
+    let floors = Floors { bare: Path::new(env!("CARGO_BIN_EXE_bare")), sdk: Path::new(env!("CARGO_BIN_EXE_sdk")) };
+    measure(&apps, &services, floors, plan, &mut samples).await;
 
     let machine = Machine::this(versions);
     println!("{}", report::table(&samples, &machine, plan.rounds));

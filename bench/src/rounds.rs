@@ -72,6 +72,8 @@ pub enum Metric {
     BareCpuPerItem,
     /// CPU time of an item against that client's in the same round, times.
     CpuToBare,
+    /// CPU time of an item in a client that makes them with the SDK, µs.
+    SdkCpuPerItem,
     /// The package, bytes.
     PackageSize,
 }
@@ -111,15 +113,24 @@ impl Samples {
     }
 }
 
-/// Measures everything. `bare` is the client that makes the two requests only.
-pub async fn measure(apps: &[App], services: &Services, bare: &Path, plan: Plan, samples: &mut Samples) {
+/// Clients that make the two requests of an item and nothing else: what no handler can be cheaper than.
+#[derive(Clone, Copy, Debug)]
+pub struct Floors<'a> {
+    /// With an HTTP client alone.
+    pub bare: &'a Path,
+    /// With the SDK.
+    pub sdk: &'a Path,
+}
+
+/// Measures everything.
+pub async fn measure(apps: &[App], services: &Services, floors: Floors<'_>, plan: Plan, samples: &mut Samples) {
     for round in 1..=plan.rounds {
         for app in apps {
             if samples.lost.contains_key(&app.contender) {
                 continue;
             }
             eprintln!("  round {round} of {}: {}", plan.rounds, app.contender);
-            if let Err(error) = turn(app, services, bare, plan, samples).await {
+            if let Err(error) = turn(app, services, floors, plan, samples).await {
                 samples.lost.insert(app.contender, error.to_string());
             }
             services.delay.set(Duration::ZERO);
@@ -128,7 +139,7 @@ pub async fn measure(apps: &[App], services: &Services, bare: &Path, plan: Plan,
     }
 }
 
-async fn turn(app: &App, services: &Services, bare: &Path, plan: Plan, samples: &mut Samples) -> Result<()> {
+async fn turn(app: &App, services: &Services, floors: Floors<'_>, plan: Plan, samples: &mut Samples) -> Result<()> {
     let contender = app.contender;
     let settings = services.settings(contender.knows_localhost_names());
     for _ in 1..plan.starts {
@@ -166,9 +177,10 @@ async fn turn(app: &App, services: &Services, bare: &Path, plan: Plan, samples: 
     samples.add(contender, Metric::PeakMemory, peak);
     drop(process);
     if contender == Contender::Signet {
-        let bare = bare_client(bare, services, plan.cpu_items * 8).await?;
+        let bare = client(floors.bare, services, plan.cpu_items * 8).await?;
         samples.add(contender, Metric::BareCpuPerItem, bare);
         samples.add(contender, Metric::CpuToBare, cpu / bare);
+        samples.add(contender, Metric::SdkCpuPerItem, client(floors.sdk, services, plan.cpu_items * 2).await?);
     }
 
     let outcome = one_core(app, services, plan, samples).await;
@@ -191,13 +203,13 @@ async fn one_core(app: &App, services: &Services, plan: Plan, samples: &mut Samp
     Ok(())
 }
 
-/// CPU time of an item in the bare client, µs.
-async fn bare_client(program: &Path, services: &Services, items: u32) -> Result<f64> {
+/// CPU time of an item in such a client, µs.
+async fn client(program: &Path, services: &Services, items: u32) -> Result<f64> {
     let mut command = Command::new(program);
     command.arg(items.to_string()).env_clear().envs(services.settings(false));
-    let output = tokio::process::Command::from(command).output().await.map_err(|e| Error::new("bare", e))?;
+    let output = tokio::process::Command::from(command).output().await.map_err(|e| Error::new("a client", e))?;
     let said = String::from_utf8_lossy(&output.stdout);
-    said.trim().parse().map_err(|_| Error::new("bare", String::from_utf8_lossy(&output.stderr)))
+    said.trim().parse().map_err(|_| Error::new("a client", String::from_utf8_lossy(&output.stderr)))
 }
 
 fn median(sorted: &[f64]) -> f64 {

@@ -28,10 +28,11 @@ pub fn chart(samples: &Samples, machine: &Machine) -> String {
                 bars.push((contender.name(), class, spread.median / group.unit));
             }
         }
-        if group.metric == Metric::CpuPerItem
-            && let Some(bare) = samples.spread(Contender::Signet, Metric::BareCpuPerItem)
-        {
-            bars.push(("bare client", "bare", bare.median / group.unit));
+        if group.metric == Metric::CpuPerItem {
+            for (name, metric) in [("SDK alone", Metric::SdkCpuPerItem), ("bare client", Metric::BareCpuPerItem)] {
+                let floor = samples.spread(Contender::Signet, metric);
+                bars.extend(floor.map(|floor| (name, "bare", floor.median / group.unit)));
+            }
         }
         y += 18;
         put(&mut body, &format!(r#"<text class="title" x="0" y="{y}">{}</text>"#, group.title));

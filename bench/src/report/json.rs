@@ -40,7 +40,7 @@ pub fn json(samples: &Samples, machine: &Machine, rounds: usize) -> Value {
     json!({"machine": machine, "rounds": rounds, "contenders": contenders, "ratios": ratios})
 }
 
-const NAMES: [(Metric, &str); 13] = [
+const NAMES: [(Metric, &str); 14] = [
     (Metric::FirstAnswer, "first_answer_ms"),
     (Metric::IdleMemory, "idle_memory_mib"),
     (Metric::LoadedMemory, "loaded_memory_mib"),
@@ -51,6 +51,7 @@ const NAMES: [(Metric, &str); 13] = [
     (Metric::CpuPerItem, "cpu_per_item_us"),
     (Metric::BareCpuPerItem, "bare_cpu_per_item_us"),
     (Metric::CpuToBare, "cpu_to_bare"),
+    (Metric::SdkCpuPerItem, "sdk_cpu_per_item_us"),
     (Metric::ItemsPerSecond, "items_per_second_on_one_core"),
     (Metric::HarnessShare, "harness_share_of_the_other_core_percent"),
     (Metric::PackageSize, "package_bytes"),

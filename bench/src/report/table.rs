@@ -56,7 +56,7 @@ fn line(text: &mut String, line: &str) {
     writeln!(text, "{line}").expect("a String takes all that is written");
 }
 
-const TITLES: [(Metric, &str); 12] = [
+const TITLES: [(Metric, &str); 13] = [
     (Metric::FirstAnswer, "exec to first answer, ms"),
     (Metric::IdleMemory, "resident, warm and idle, MiB"),
     (Metric::LoadedMemory, "resident after the load, MiB"),
@@ -65,6 +65,7 @@ const TITLES: [(Metric, &str); 12] = [
     (Metric::SteadyItem, "steady state, +20 ms, ms"),
     (Metric::CpuPerItem, "CPU time per item, µs"),
     (Metric::BareCpuPerItem, "  of a bare client, µs"),
+    (Metric::SdkCpuPerItem, "  of the SDK's clients, µs"),
     (Metric::ItemsPerSecond, "items per second on one core"),
     (Metric::HarnessShare, "  the other core's load, %"),
     (Metric::FirstToSteady, "first item by steady state"),
