@@ -27,18 +27,19 @@ fn main() {
     let ours = EcKey::new(Curve::P256, x, y).expect("a key");
     let ring = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point.as_bytes());
 
-    let mut contenders: [(&str, Vec<f64>, Box<dyn Fn() -> bool>); 3] = [
-        ("signet-verification", Vec::new(), Box::new(|| ours.verify(&digest, &bytes))),
-        ("ring", Vec::new(), Box::new(|| ring.verify(message, &bytes).is_ok())),
-        ("p256 (RustCrypto)", Vec::new(), Box::new(|| rustcrypto.verify_prehash(&digest, &signature).is_ok())),
+    let contenders: [(&str, &dyn Fn() -> bool); 3] = [
+        ("signet-verification", &|| ours.verify(&digest, &bytes)),
+        ("ring", &|| ring.verify(message, &bytes).is_ok()),
+        ("p256 (RustCrypto)", &|| rustcrypto.verify_prehash(&digest, &signature).is_ok()),
     ];
+    let mut times = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
-        for (_, times, verify) in &mut contenders {
-            times.push(microseconds(&**verify));
+        for ((_, verify), times) in contenders.iter().zip(&mut times) {
+            times.push(microseconds(verify));
         }
     }
     println!("ES256, one verification, median of {ROUNDS} interleaved rounds:");
-    for (name, times, _) in &mut contenders {
+    for ((name, _), times) in contenders.iter().zip(&mut times) {
         times.sort_by(f64::total_cmp);
         println!("  {name:<20} {:6.1} µs  ({:.1} to {:.1})", times[ROUNDS / 2], times[0], times[ROUNDS - 1]);
     }
