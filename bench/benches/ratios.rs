@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use bench::{
@@ -12,8 +13,10 @@ use bench::{
     apps::{App, Contender},
     check::Check,
     machine::Machine,
-    package, report,
-    rounds::{Floors, Metric, Plan, Samples, measure},
+    package,
+    process::pin_self,
+    report,
+    rounds::{ALL_CORES, Floors, Metric, Plan, Samples, measure},
     services::Services,
 };
 use clap::Parser;
@@ -61,11 +64,15 @@ fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments) -> Result<()> {
     let root = AppRoot::find().map_err(|e| Error::new("the checkout", e))?;
-    let plan = if arguments.quick {
+    let mut plan = if arguments.quick {
         Plan::quick(arguments.rounds.unwrap_or(1))
     } else {
         Plan::full(arguments.rounds.unwrap_or(5))
     };
+    if pin_self(ALL_CORES).is_err() {
+        eprintln!("  taskset is missing (it is part of util-linux): nothing is measured on one core");
+        plan.one_core = Duration::ZERO;
+    }
     let services = Services::start().await?;
     let mut samples = Samples::default();
     let mut versions = BTreeMap::new();
