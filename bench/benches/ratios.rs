@@ -32,10 +32,10 @@ struct Arguments {
     /// A first impression, in a minute or so
     #[arg(long)]
     quick: bool,
-    /// Where the numbers go [default: bench.json in the target directory]
+    /// Where the numbers go, from the root of the checkout [default: bench.json in the target directory]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Where the chart goes; none is drawn otherwise
+    /// Where the chart goes, from there as well; none is drawn otherwise
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
     /// What cargo tells a benchmark
@@ -99,10 +99,12 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let machine = Machine::this(versions);
     println!("{}", report::table(&samples, &machine, plan.rounds));
     let numbers = report::json(&samples, &machine, plan.rounds);
-    let json = arguments.json.clone().unwrap_or_else(|| root.target().join("bench.json"));
+    // cargo starts a benchmark in its own package; whoever names a file means the checkout.
+    let place = |file: &PathBuf| root.directory().join(file);
+    let json = arguments.json.as_ref().map_or_else(|| root.target().join("bench.json"), place);
     write(&json, &format!("{numbers:#}\n"))?;
     if let Some(svg) = &arguments.svg {
-        write(svg, &report::chart(&samples, &machine))?;
+        write(&place(svg), &report::chart(&samples, &machine))?;
     }
     Ok(())
 }
