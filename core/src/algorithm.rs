@@ -121,6 +121,9 @@ impl fmt::Display for UnknownAlgorithm {
 impl std::error::Error for UnknownAlgorithm {}
 
 impl Hash {
+    /// Every hash function.
+    pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
+
     /// The name in work items and in-toto digests.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -134,7 +137,7 @@ impl Hash {
     /// By its name in work items and in-toto digests.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Sha256, Self::Sha384, Self::Sha512].into_iter().find(|hash| hash.name() == name)
+        Self::ALL.into_iter().find(|hash| hash.name() == name)
     }
 
     /// Bytes of a digest.

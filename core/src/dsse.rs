@@ -1,6 +1,6 @@
 //! DSSE v1 (secure-systems-lab/dsse, `protocol.md` and `envelope.md`) over an in-toto Statement v1 (in-toto/attestation).
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, cell::LazyCell, fmt};
 
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
@@ -10,7 +10,7 @@ use crate::{
     base64,
     content::{ContentName, Predicate},
     json::{self, Members},
-    jwks::JwkSet,
+    jwks::{Jwk, JwkSet},
     raw,
 };
 
@@ -103,26 +103,38 @@ pub fn verify(document: &str, keys: &JwkSet) -> Result<Verified, Refusal> {
     let payload_type = members.string("payloadType").ok_or_else(|| malformed("`payloadType` is missing"))?;
     let signatures = members.value("signatures").ok_or_else(|| malformed("`signatures` is missing"))?;
     let signatures = array(signatures).ok_or_else(|| malformed("`signatures` is no list"))?;
+    if signatures.len() > MOST_SIGNATURES {
+        return Err(malformed("it has more signatures than anybody makes"));
+    }
     let before = before_payload(&payload_type, payload.len());
+    let signed: [&[u8]; 2] = [before.as_bytes(), &payload];
+    let digests = Hash::ALL.map(|hash| (hash, LazyCell::new(move || hash.digest(&signed))));
+    let jwks: Vec<Jwk> = keys.usable().collect();
     for signature in signatures {
         let signature = Members::parse(signature).map_err(|error| Refusal::Malformed(error.to_string()))?;
         let text = signature.string("sig").ok_or_else(|| malformed("a signature has no `sig`"))?;
         let kid = signature.string("keyid").filter(|kid| keys.contains(kid));
-        for jwk in keys.usable().filter(|jwk| kid.is_none() || jwk.kid.as_deref() == kid.as_deref()) {
+        for jwk in jwks.iter().filter(|jwk| kid.is_none() || jwk.kid.as_deref() == kid.as_deref()) {
             for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| jwk.allows(*algorithm)) {
-                let digest = algorithm.hash().digest(&[before.as_bytes(), &payload]);
                 // The protocol leaves the encoding open: everybody's envelopes have DER, its own example has `r || s`.
                 let encoded = [raw::decode(algorithm, jwk.key.curve(), &text), base64::decode_any(&text)];
-                let mut signatures = encoded.iter().flatten();
-                if signatures.any(|signature| jwk.key.verify(algorithm, &digest, signature).is_ok()) {
-                    let payload_type = payload_type.into_owned();
-                    return Ok(Verified { algorithm, kid: jwk.kid, payload_type, payload });
+                let is_good = |signature: &Vec<u8>| {
+                    let digest = digests.iter().find(|(hash, _)| *hash == algorithm.hash());
+                    digest.is_some_and(|(_, digest)| jwk.key.verify(algorithm, digest, signature).is_ok())
+                };
+                if encoded.iter().flatten().any(is_good) {
+                    drop(digests);
+                    let (kid, payload_type) = (jwk.kid.clone(), payload_type.into_owned());
+                    return Ok(Verified { algorithm, kid, payload_type, payload });
                 }
             }
         }
     }
     Err(Refusal::Signature)
 }
+
+/// An envelope may not cost whoever verifies it more than this many verifications for each key.
+const MOST_SIGNATURES: usize = 100;
 
 /// What a statement says of its first subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,6 +212,17 @@ mod tests {
         let content =
             ContentName { hash: Hash::Sha256, hex: crate::algorithm::sha256_hex(b"c").to_uppercase(), detached: false };
         Statement::parse(statement("a/b", &content, predicate, "text/plain", 7).as_bytes()).expect("a statement")
+    }
+
+    #[test]
+    fn an_envelope_costs_no_more_than_a_hundred_signatures() {
+        let envelope = |signatures: usize| {
+            let signatures = vec![r#"{"sig":"YQ=="}"#; signatures].join(",");
+            format!(r#"{{"payload":"YQ==","payloadType":"t","signatures":[{signatures}]}}"#)
+        };
+        assert_eq!(verify(&envelope(MOST_SIGNATURES), &JwkSet::default()), Err(Refusal::Signature));
+        let refusal = verify(&envelope(MOST_SIGNATURES + 1), &JwkSet::default());
+        assert!(matches!(refusal, Err(Refusal::Malformed(_))), "{refusal:?}");
     }
 
     #[test]

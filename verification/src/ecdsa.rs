@@ -1,11 +1,14 @@
 //! ECDSA (FIPS 186-5, section 6.4.2).
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock, OnceLock},
+};
 
 use crate::{
     Curve,
     comb::{Comb, sum_of_multiples},
-    curve::{self, P256, P256K, P384, P521, Parameters},
+    curve::{self, Affine, Parameters},
     montgomery,
 };
 
@@ -73,26 +76,43 @@ impl fmt::Debug for EcKey {
     }
 }
 
-struct Key<const N: usize> {
+static P256: LazyLock<Known<4>> = LazyLock::new(|| Known::new(&curve::P256));
+static P384: LazyLock<Known<6>> = LazyLock::new(|| Known::new(&curve::P384));
+static P521: LazyLock<Known<9>> = LazyLock::new(|| Known::new(&curve::P521));
+static P256K: LazyLock<Known<4>> = LazyLock::new(|| Known::new(&curve::P256K));
+
+/// What is known of a curve before any key is.
+struct Known<const N: usize> {
     curve: curve::Curve<N>,
+    generator: Comb<N>,
+}
+
+impl<const N: usize> Known<N> {
+    fn new(parameters: &Parameters) -> Self {
+        let curve = curve::Curve::new(parameters);
+        Self { generator: Comb::new(&curve, &curve.generator), curve }
+    }
+}
+
+struct Key<const N: usize> {
+    known: &'static Known<N>,
     x: [u64; N],
     y: [u64; N],
-    generator: Comb<N>,
-    point: Comb<N>,
+    point: Affine<N>,
+    /// Made when it is first needed: of a large set of keys, few are.
+    comb: OnceLock<Comb<N>>,
 }
 
 impl<const N: usize> Key<N> {
-    fn new(parameters: &Parameters, x: &[u8], y: &[u8]) -> Option<Arc<Self>> {
-        let curve = curve::Curve::new(parameters);
+    fn new(known: &'static Known<N>, x: &[u8], y: &[u8]) -> Option<Arc<Self>> {
         let (x, y) = (number(x)?, number(y)?);
-        let point = curve.point(&x, &y)?;
-        let (generator, point) = (Comb::new(&curve, &curve.generator), Comb::new(&curve, &point));
-        Some(Arc::new(Self { curve, x, y, generator, point }))
+        let point = known.curve.point(&x, &y)?;
+        Some(Arc::new(Self { known, x, y, point, comb: OnceLock::new() }))
     }
 
     /// Bytes of a coordinate, and of a scalar.
     fn length(&self) -> usize {
-        self.curve.bits.div_ceil(8)
+        self.known.curve.bits.div_ceil(8)
     }
 
     fn coordinates(&self) -> (Vec<u8>, Vec<u8>) {
@@ -101,7 +121,8 @@ impl<const N: usize> Key<N> {
 
     /// `None` where the signature is not good.
     fn verify(&self, digest: &[u8], signature: &[u8]) -> Option<()> {
-        let curve::Curve { field, order, bits, .. } = &self.curve;
+        let Known { curve, generator } = self.known;
+        let curve::Curve { field, order, bits, .. } = curve;
         if 8 * digest.len() > *bits || signature.len() != 2 * self.length() {
             return None;
         }
@@ -114,7 +135,8 @@ impl<const N: usize> Key<N> {
         let inverse = order.invert(&order.enter(&s));
         // A number times a form is a number.
         let (by_generator, by_point) = (order.mul(&number(digest)?, &inverse), order.mul(&r, &inverse));
-        let sum = sum_of_multiples(&self.curve, [(&self.generator, &by_generator), (&self.point, &by_point)]);
+        let comb = self.comb.get_or_init(|| Comb::new(curve, &self.point));
+        let sum = sum_of_multiples(curve, [(generator, &by_generator), (comb, &by_point)]);
         if sum.z == [0; N] {
             return None;
         }

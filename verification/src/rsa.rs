@@ -1,6 +1,6 @@
 //! RSASSA-PKCS1-v1_5 and RSASSA-PSS (RFC 8017, section 8).
 
-use std::fmt;
+use std::{fmt, sync::OnceLock};
 
 use crate::montgomery;
 
@@ -17,8 +17,8 @@ pub struct RsaKey {
     exponent: u64,
     /// -1 / modulus modulo 2^64.
     inverse: u64,
-    /// R^2 modulo the modulus, R = 2^(64 * limbs).
-    square: Vec<u64>,
+    /// R^2 modulo the modulus, R = 2^(64 * limbs); worked out when it is first needed: of a large set of keys, few are.
+    square: OnceLock<Vec<u64>>,
 }
 
 /// A hash function, as the two paddings need it.
@@ -45,9 +45,8 @@ impl RsaKey {
         }
         let mut limbs = vec![0; modulus.len().div_ceil(8)];
         montgomery::from_bytes(&mut limbs, modulus)?;
-        let (mut one, mut square) = (vec![0; limbs.len()], vec![0; limbs.len()]);
-        montgomery::powers_of_two(&limbs, &mut one, &mut square);
-        Some(Self { inverse: montgomery::negative_inverse(limbs[0]), modulus: limbs, bits, exponent, square })
+        let inverse = montgomery::negative_inverse(limbs[0]);
+        Some(Self { modulus: limbs, bits, exponent, inverse, square: OnceLock::new() })
     }
 
     /// Bits of the modulus.
@@ -117,7 +116,7 @@ impl RsaKey {
         if montgomery::compare(&number, &self.modulus).is_ge() {
             return None;
         }
-        let base = self.mul(&number, &self.square);
+        let base = self.mul(&number, self.square.get_or_init(|| square_of_r(&self.modulus)));
         let mut power = base.clone();
         for at in (0..self.exponent.ilog2()).rev() {
             power = self.mul(&power, &power);
@@ -147,6 +146,12 @@ impl fmt::Debug for Hash<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hash").finish_non_exhaustive()
     }
+}
+
+fn square_of_r(modulus: &[u64]) -> Vec<u64> {
+    let (mut one, mut square) = (vec![0; modulus.len()], vec![0; modulus.len()]);
+    montgomery::powers_of_two(modulus, &mut one, &mut square);
+    square
 }
 
 /// Section B.2.1.

@@ -1,10 +1,11 @@
 //! Our verification against other libraries': what they sign is good, and what is not good here is not there.
 
+use p256::elliptic_curve::sec1::ToEncodedPoint;
 use rand_core::{OsRng, RngCore};
 use rsa::{BigUint, Pkcs1v15Sign, Pss, RsaPrivateKey, RsaPublicKey, traits::PublicKeyParts, traits::SignatureScheme};
 use sha2::{Sha256, Sha384, Sha512};
 use signet_core::{
-    algorithm::{Algorithm, Hash},
+    algorithm::{Algorithm, Hash, unhex},
     key::{Curve, PublicKey},
 };
 
@@ -90,6 +91,59 @@ fn variations(signature: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
+/// Where the two multiples are the same point, it is doubled; where they are opposite ones, there is no point.
+#[test]
+fn multiples_may_meet() {
+    // The x of twice the generator, so that r = s = digest has the verifier add the generator to the key.
+    for (curve, algorithm, generator, field, twice) in [
+        (
+            Curve::P256,
+            Algorithm::Es256,
+            p256::ProjectivePoint::GENERATOR.to_affine().to_encoded_point(false).as_bytes().to_vec(),
+            "ffffffff00000001000000000000000000000000ffffffffffffffffffffffff",
+            "7cf27b188d034f7e8a52380304b51ac3c08969e277f21b35a60b48fc47669978",
+        ),
+        (
+            Curve::P256K,
+            Algorithm::Es256K,
+            k256::ProjectivePoint::GENERATOR.to_affine().to_encoded_point(false).as_bytes().to_vec(),
+            "fffffffffffffffffffffffffffffffffffffffffffffffffffffffefffffc2f",
+            "c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5",
+        ),
+    ] {
+        let (x, y) = generator[1..].split_at(32);
+        let digest = unhex(twice).expect("hexadecimal");
+        let signature = [&*digest, &*digest].concat();
+        let key = PublicKey::ec(curve, x, y).expect("a point");
+        assert_eq!(key.verify(algorithm, &digest, &signature), Ok(()), "{algorithm}");
+        let field = BigUint::from_bytes_be(&unhex(field).expect("hexadecimal"));
+        let opposite = (field - BigUint::from_bytes_be(y)).to_bytes_be();
+        let key = PublicKey::ec(curve, x, &opposite).expect("a point");
+        assert!(key.verify(algorithm, &digest, &signature).is_err(), "{algorithm}");
+    }
+}
+
+#[test]
+fn rsa_keys_have_bounds() {
+    let modulus = |bits: usize| (BigUint::from(1_u8) << (bits - 1) | BigUint::from(1_u8)).to_bytes_be();
+    for (bits, exponent, is_key) in [
+        (2048, (1_u64 << 33) - 1, true),
+        (2048, (1 << 33) + 1, false),
+        (2048, 3, true),
+        (2048, 1, false),
+        (2048, 65_536, false),
+        (2047, 65_537, false),
+        (4096, 65_537, true),
+        (4097, 65_537, false),
+    ] {
+        let key = PublicKey::rsa(&modulus(bits), &exponent.to_be_bytes());
+        assert_eq!(key.is_ok(), is_key, "{bits} bits, exponent {exponent}");
+    }
+    let even = (BigUint::from(1_u8) << 2047).to_bytes_be();
+    assert!(PublicKey::rsa(&even, &[1, 0, 1]).is_err());
+    assert!(PublicKey::rsa(&[], &[1, 0, 1]).is_err());
+}
+
 #[test]
 fn rsa_agrees() {
     // The sizes between whole bytes have paddings of their own.
@@ -146,6 +200,7 @@ fn paddings_have_one_form() {
         let encoded =
             rsa::hazmat::rsa_encrypt(&public, &BigUint::from_bytes_be(&good)).expect("a number").to_bytes_be();
         let encoded = [vec![0; 256 - encoded.len()], encoded].concat();
+        let mut refused = 0;
         for at in 0..256 {
             let mut wrong = encoded.clone();
             wrong[at] ^= 1;
@@ -157,6 +212,9 @@ fn paddings_have_one_form() {
             let signature = signature.to_bytes_be();
             let signature = [vec![0; 256 - signature.len()], signature].concat();
             assert!(ours.verify(algorithm, &digest, &signature).is_err(), "{algorithm}: byte {at}");
+            refused += 1;
         }
+        // Beginning with a byte that is too large, it is no number below the modulus.
+        assert!(refused >= 255, "{refused}");
     }
 }
