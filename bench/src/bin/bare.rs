@@ -1,7 +1,7 @@
 //! A client that makes the two requests of an item and does nothing else: what no handler can be cheaper than.
 //!
 //! `bare` gets the settings of a handler, and the number of items as its argument. It prints the microseconds of CPU time
-//! that an item took, on one thread, with as many items in flight as the host has.
+//! that an item took, on one thread, with one batch of the host's in flight.
 
 use std::{
     error::Error,

@@ -59,7 +59,7 @@ async fn measure() -> Outcome<u128> {
     Ok(cpu_time(std::process::id())?.saturating_sub(before).as_micros() / u128::from(items))
 }
 
-/// Makes the requests of so many items, with as many in flight as the host has.
+/// Makes the requests of so many items, with one batch of the host's in flight.
 async fn run(client: &Client, name: &str, items: u32) -> Outcome<()> {
     let started = AtomicU32::new(0);
     let lane = async || -> Result<()> {
