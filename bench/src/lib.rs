@@ -5,6 +5,7 @@
 
 pub mod apps;
 pub mod check;
+pub mod floor;
 pub mod load;
 pub mod machine;
 pub mod package;

@@ -13,7 +13,11 @@ use std::{
     },
 };
 
-use bench::{load::IN_FLIGHT, process::cpu_time};
+use bench::{
+    floor::{HEX, Outcome, TOKEN, WARM_UP, print},
+    load::IN_FLIGHT,
+    process::cpu_time,
+};
 use bytes::Bytes;
 use futures::future::try_join_all;
 use http_body_util::{BodyExt as _, Full};
@@ -28,22 +32,8 @@ use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
-
-const WARM_UP: u32 = 200;
-
 fn main() -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&error),
-    };
-    match runtime.block_on(measure()) {
-        Ok(micros) => {
-            println!("{micros}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => failed(&*error),
-    }
+    print(measure())
 }
 
 async fn measure() -> Outcome<u128> {
@@ -122,7 +112,7 @@ impl Client {
     async fn send(&mut self, request: hyper::http::request::Builder, body: Bytes) -> Outcome<()> {
         let request = request
             .header(HOST, &self.host)
-            .header(AUTHORIZATION, TOKEN)
+            .header(AUTHORIZATION, format!("Bearer {TOKEN}"))
             .header("user-agent", "azsdk-rust-bare/1.0.0 (x86_64; linux)")
             .body(Full::new(body))?;
         self.sender.ready().await?;
@@ -158,17 +148,4 @@ fn port(url: &str) -> Outcome<u16> {
     Ok(authority.rsplit(':').next().unwrap_or_default().parse()?)
 }
 
-fn failed(error: &dyn Error) -> ExitCode {
-    eprintln!("{error}");
-    ExitCode::FAILURE
-}
-
 const DIGEST: &[u8] = br#"{"alg":"ES256","value":"uU0nuZNNPgilLlLX2n2r-sSE7-N6U4DukIj3rOLvzek"}"#;
-const HEX: &str = "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9";
-/// As long as one that a managed identity gets from the local issuer.
-const TOKEN: &str = concat!(
-    "Bearer eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.",
-    "eyJhdWQiOiJodHRwczovL3ZhdWx0LmxvY2FsaG9zdCIsImlzcyI6Imh0dHBzOi8vc3RzLndpbmRvd3MubmV0LzdjMWYwYTUyLTNkMGUtNGI3YS05YTU1",
-    "LTVjNmQxZTVmMGExMS8iLCJpYXQiOjE3OTUyNTYwMDAsImV4cCI6MTc5NTM0MjQwMCwib2lkIjoiZjNhMWM5ZDQtN2IxZS00ZDU3LTljMDItNmE0ZThi",
-    "MmQ3ZjMxIn0.3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-);

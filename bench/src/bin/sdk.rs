@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    error::Error,
     num::NonZeroUsize,
     path::Path,
     process::ExitCode,
@@ -26,26 +25,16 @@ use azure_security_keyvault_keys::{
     models::{KeyClientGetKeyOptions, KeyClientSignOptions, SignParameters, SignatureAlgorithm},
 };
 use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions, models::BlobClientUploadOptions};
-use bench::{load::IN_FLIGHT, process::cpu_time};
+use bench::{
+    floor::{HEX, Outcome, TOKEN, WARM_UP, print},
+    load::IN_FLIGHT,
+    process::cpu_time,
+};
 use futures::future::try_join_all;
 use signet_azure::{client_options, roots::Roots, transport::transport};
 
-type Outcome<T> = std::result::Result<T, Box<dyn Error>>;
-
-const WARM_UP: u32 = 200;
-
 fn main() -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&error),
-    };
-    match runtime.block_on(measure()) {
-        Ok(micros) => {
-            println!("{micros}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => failed(&*error),
-    }
+    print(measure())
 }
 
 async fn measure() -> Outcome<u128> {
@@ -138,17 +127,4 @@ impl TokenCredential for Token {
     }
 }
 
-fn failed(error: &dyn Error) -> ExitCode {
-    eprintln!("{error}");
-    ExitCode::FAILURE
-}
-
 const VERSION: &str = "5f1d0c3a7e9b4d2680c4a6e8b0d2f416";
-const HEX: &str = "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9";
-/// As long as one that a managed identity gets from the local issuer.
-const TOKEN: &str = concat!(
-    "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.",
-    "eyJhdWQiOiJodHRwczovL3ZhdWx0LmxvY2FsaG9zdCIsImlzcyI6Imh0dHBzOi8vc3RzLndpbmRvd3MubmV0LzdjMWYwYTUyLTNkMGUtNGI3YS05YTU1",
-    "LTVjNmQxZTVmMGExMS8iLCJpYXQiOjE3OTUyNTYwMDAsImV4cCI6MTc5NTM0MjQwMCwib2lkIjoiZjNhMWM5ZDQtN2IxZS00ZDU3LTljMDItNmE0ZThi",
-    "MmQ3ZjMxIn0.3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-);
