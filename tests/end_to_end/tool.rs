@@ -341,6 +341,7 @@ async fn what_cannot_be_told_is_said_to_be_so() {
 async fn tokens_are_shown_to_blob_storage_alone() {
     let (world, desk) = signed().await;
     let taps = &world.deployment.taps;
+    world.settled().await;
     world.clear_taps();
     // The vault's listener stands for any server on the internet whose certificate is good.
     let elsewhere = format!("https://dev.vault.localhost:{}/", world.deployment.vault_port());

@@ -73,9 +73,14 @@ fn rustflags(target: &str, linkage: Linkage) -> Vec<OsString> {
     if linkage == Linkage::Static && target.contains("-linux-") {
         flags.push("-Ctarget-feature=+crt-static".into());
         flags.extend(LINKING.map(OsString::from));
+        flags.push(RANDOM.into());
     }
     flags
 }
+
+/// Random bytes from the system call. The crate looks that up at run time otherwise, which a static glibc cannot, and then needs
+/// `/dev/urandom`: a file that an empty root directory does not have.
+const RANDOM: &str = "--cfg=getrandom_backend=\"linux_getrandom\"";
 
 /// Relocations in their short form, and nothing to unwind with: a panic ends the process. That is a seventh of the binary.
 /// The linker starts in the root of the checkout.
