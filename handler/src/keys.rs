@@ -3,12 +3,13 @@
 //! Each vault has a [`keeper`], which warms up behind the open port and then looks for new versions for ever. Items choose
 //! among the keys that there are; whoever comes before there is one waits, and repeats nothing.
 
+mod budget;
 mod keeper;
 
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -22,6 +23,7 @@ use tokio::{
     time::Instant,
 };
 
+use self::budget::{Budget, Place};
 use crate::{
     publication::Publication,
     results::Container,
@@ -37,11 +39,14 @@ pub(crate) struct Keys {
     changes: watch::Sender<()>,
     /// Whose turn it is among vaults that are equally good.
     turn: AtomicUsize,
+    /// How many items there were so far.
+    items: AtomicU64,
 }
 
 /// One vault, and what is known of its key.
 struct Seat {
     vault: Vault,
+    budget: Budget,
     state: Mutex<State>,
     /// Asks the keeper to look now.
     look: Notify,
@@ -77,8 +82,9 @@ pub(crate) struct Choice {
 }
 
 /// What an item has tried so far.
-#[derive(Default)]
 pub(crate) struct Attempts {
+    /// Among those that wait for a vault's budget.
+    place: Place,
     failures: u32,
     token_replaced: bool,
     /// Versions that the vault would not sign with.
@@ -94,9 +100,15 @@ pub(crate) struct Surroundings<'a> {
 
 impl Keys {
     pub(crate) fn new(vaults: Vec<Vault>) -> Self {
-        let seat = |vault| Seat { vault, state: Mutex::default(), look: Notify::new() };
+        let seat = |vault| Seat { vault, budget: Budget::default(), state: Mutex::default(), look: Notify::new() };
         let seats = vaults.into_iter().map(seat).collect();
-        Self { seats, changes: watch::Sender::new(()), turn: AtomicUsize::new(0) }
+        Self { seats, changes: watch::Sender::new(()), turn: AtomicUsize::new(0), items: AtomicU64::new(0) }
+    }
+
+    /// A new item, behind all that there were.
+    pub(crate) fn attempts(&self) -> Attempts {
+        let place = self.items.fetch_add(1, Ordering::Relaxed);
+        Attempts { place, failures: 0, token_replaced: false, refused: Vec::new() }
     }
 
     /// A key to sign with; one whose algorithm uses `wanted`, where there is a choice. Waits while keys are still being
@@ -131,18 +143,34 @@ impl Keys {
         }
     }
 
-    /// Has a digest signed: one try.
-    pub(crate) async fn sign(&self, choice: &Choice, digest: &[u8]) -> azure_core::Result<vault::Signature> {
+    /// Has a digest signed when the vault's budget allows it: one try.
+    pub(crate) async fn sign(
+        &self,
+        trail: &Trail,
+        choice: &Choice,
+        attempts: &Attempts,
+        digest: &[u8],
+    ) -> Result<vault::Signature, Failure> {
         let seat = &self.seats[choice.seat];
-        let asked = Instant::now();
-        let signed = seat.vault.sign(&choice.key, digest).await;
-        let mut state = seat.state();
-        // What was asked before the vault wished to be left alone says nothing of how it is since.
-        if signed.is_ok() && state.rest.is_none_or(|(since, _)| since < asked) {
-            state.rest = None;
-            state.failures = 0;
+        if let Some(failure) = seat.budget.reason() {
+            trail.note(&failure);
         }
-        drop(state);
+        let leave = seat.budget.turn(attempts.place).await;
+        let asked = Instant::now();
+        let signed = seat.vault.sign(&choice.key, digest).await.map_err(|error| Failure::from(&error));
+        match &signed {
+            Ok(_) => {
+                seat.budget.served(leave);
+                let mut state = seat.state();
+                // What was asked before the vault wished to be left alone says nothing of how it is since.
+                if state.rest.is_none_or(|(since, _)| since < asked) {
+                    state.rest = None;
+                    state.failures = 0;
+                }
+            }
+            Err(failure) if failure.is(429) => seat.budget.refused(leave, failure),
+            Err(_) => {}
+        }
         signed
     }
 
@@ -166,6 +194,12 @@ impl Keys {
             seat.vault.credential().distrust();
             wait_within(trail, backoff(attempts.failures), &failure).await?;
             return Ok(choice.clone());
+        }
+        if failure.is(429) {
+            // The budget sees to the wait, in which the item keeps its place.
+            let next = self.pick(wanted, &attempts.refused, false).ok_or_else(|| failure.clone())?;
+            let opens = Instant::now() + self.seats[next.seat].budget.pause();
+            return if opens < trail.deadline() { Ok(next) } else { Err(failure) };
         }
         if failure.transient {
             seat.rest(failure.retry_after);
@@ -208,6 +242,7 @@ impl Keys {
             has_fitting |= fits(wanted, key);
             if life.can_sign(today) && !refused.contains(&key.kid) {
                 let rest = state.rest.map_or(Duration::ZERO, |(_, until)| until.saturating_duration_since(now));
+                let rest = rest.max(seat.budget.delay());
                 choices.push((rest, Choice { key: Arc::clone(key), seat: number }));
             }
         }

@@ -183,7 +183,7 @@ impl Job<'_> {
         self.trail.enter(Stage::Key);
         let chosen = app.keys.choose(self.trail, self.wanted_hash()).await;
         let mut choice = chosen.map_err(|failure| hand_back(Stage::Key, failure))?;
-        let mut attempts = Attempts::default();
+        let mut attempts = app.keys.attempts();
         let mut published: Vec<Published> = Vec::with_capacity(item.formats.len());
         'draft: loop {
             let key = Arc::clone(&choice.key);
@@ -330,7 +330,7 @@ impl Job<'_> {
         self.trail.enter(Stage::Sign);
         let keys = &self.app.keys;
         loop {
-            let failure = match keys.sign(choice, draft.digest()).await {
+            let failure = match keys.sign(self.trail, choice, attempts, draft.digest()).await {
                 Ok(signature) if signature.kid != key.kid => {
                     return Err(vaults_fault(key, &format!("it signed with {}", signature.kid)));
                 }
@@ -338,7 +338,7 @@ impl Job<'_> {
                     let completed = draft.complete(&signature.bytes, key);
                     return completed.map(Some).map_err(|error| vaults_fault(key, &error.to_string()));
                 }
-                Err(error) => Failure::from(&error),
+                Err(failure) => failure,
             };
             let next = keys.after(self.trail, choice, failure, attempts, self.wanted_hash()).await;
             *choice = next.map_err(|failure| hand_back(Stage::Sign, failure))?;
