@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     EX_CONFIG, Fatal,
+    host::Load,
     keys::{Keys, Surroundings},
     publication::Publication,
     results::Container,
@@ -23,6 +24,8 @@ pub(crate) struct App {
     pub(crate) rejected: Container,
     pub(crate) sources: Sources,
     publication: Publication,
+    /// What may be in memory of what the host sends.
+    pub(crate) load: Load,
     /// One permit for each item that may be in flight.
     pub(crate) places: Semaphore,
 }
@@ -39,8 +42,9 @@ impl App {
         let rejected = results.beside(settings.rejected.clone(), &transport).map_err(bad)?;
         let sources = Sources::new(&settings.sources, results.credential(), &transport).map_err(bad)?;
         let places = Semaphore::new(settings.concurrency);
+        let load = Load::new(settings.concurrency);
         let publication = Publication::default();
-        Ok(Arc::new(Self { settings, keys, results, rejected, sources, publication, places }))
+        Ok(Arc::new(Self { settings, keys, results, rejected, sources, publication, load, places }))
     }
 
     /// Gets ready, then follows the keys for ever.

@@ -3,24 +3,31 @@
 //! Every answer is a JSON object. An empty one would leave the invocation hanging until the host's own timeout, which ends
 //! every item in flight.
 
-use std::{io, sync::Arc, time::Duration};
+mod connections;
+mod load;
+
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, State, rejection::BytesRejection},
+    body::Body,
+    extract::{Request, State},
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{get, post},
-    serve::ListenerExt,
 };
 use serde_json::json;
 use signet_core::{
     envelope::{self, Delivery},
     rejection::Stage,
 };
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, timeout_at},
+};
 
+use self::load::{Refusal, Share};
+pub(crate) use self::{connections::listen, load::Load};
 use crate::{
     app::App,
     pipeline::{self, Fate, Setback},
@@ -29,24 +36,11 @@ use crate::{
 
 /// The host's own name of the invocation.
 const INVOCATION_ID: &str = "x-azure-functions-invocationid";
-/// A message of 64 KiB, encoded twice, with all its members repeated in the metadata, stays well below.
-const LARGEST_BODY: usize = 4 * 1024 * 1024;
 
-/// Listens on the host's port. A restarted handler gets the port of the one before, so a busy port is tried again.
-pub(crate) async fn listen(port: u16) -> io::Result<TcpListener> {
-    for _ in 0..50 {
-        match TcpListener::bind(("127.0.0.1", port)).await {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            outcome => return outcome,
-        }
-    }
-    TcpListener::bind(("127.0.0.1", port)).await
-}
-
-/// Serves the host until the listener fails, which it does not.
+/// Serves the host for ever.
 pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) {
+    // Each invocation has a connection of its own while it lasts; a few more are for questions whether we live.
+    let connections = app.settings.concurrency.saturating_add(load::WAITING).saturating_add(64);
     let router = Router::new()
         .route("/", get(alive))
         .route("/sign", post(sign))
@@ -55,15 +49,8 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) {
         .method_not_allowed_fallback(async || {
             refusal(StatusCode::METHOD_NOT_ALLOWED, "method", "functions are POSTed to")
         })
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(app);
-    let listener = listener.tap_io(|connection| {
-        // Without it the host would wait for our packets to fill. It is only speed that is lost.
-        let _ = connection.set_nodelay(true);
-    });
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "the listener failed");
-    }
+    connections::serve(listener, connections, router).await;
 }
 
 /// Ends when the host has died without ending us, which leaves nobody to serve and nobody to end us. The host is who is our
@@ -89,39 +76,49 @@ async fn alive() -> Response {
     answer(StatusCode::OK, &json!({ "status": "alive" }))
 }
 
-async fn sign(state: State<Arc<App>>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-    invoke("sign", pipeline::sign, state, &headers, body).await
+async fn sign(state: State<Arc<App>>, request: Request) -> Response {
+    invoke("sign", pipeline::sign, state, request).await
 }
 
-async fn poison(state: State<Arc<App>>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-    invoke("poison", pipeline::rescue, state, &headers, body).await
+async fn poison(state: State<Arc<App>>, request: Request) -> Response {
+    invoke("poison", pipeline::rescue, state, request).await
 }
 
 async fn invoke<F>(
     function: &'static str,
     work: impl FnOnce(Arc<App>, Delivery, String, Trail) -> F + Send + 'static,
     State(app): State<Arc<App>>,
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Response
 where
     F: Future<Output = Fate> + Send + 'static,
 {
     let begun = Instant::now();
-    let delivery = match body.map_err(|error| error.body_text()).and_then(|body| envelope::parse(&body)) {
-        Ok(delivery) => delivery,
-        Err(fault) => {
+    let deadline = begun + app.settings.deadline;
+    let (head, body) = request.into_parts();
+    let (share, delivery) = match timeout_at(deadline, receive(&app.load, body)).await {
+        Ok(Ok(received)) => received,
+        Ok(Err(Refusal::Overload)) => {
+            let message = "more is in memory than may be; try later";
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message);
+        }
+        Ok(Err(Refusal::Bad(fault))) => {
             tracing::error!(function, "the invocation cannot be read");
             return refusal(StatusCode::BAD_REQUEST, "invalid-invocation", &fault);
         }
+        Err(_elapsed) => {
+            tracing::error!(function, "the invocation did not arrive whole in an item's time");
+            return refusal(StatusCode::REQUEST_TIMEOUT, "deadline", "the invocation did not arrive whole");
+        }
     };
-    let invocation_id = invocation_id(headers);
-    let trail = Trail::new(begun + app.settings.deadline);
+    let invocation_id = invocation_id(&head.headers);
+    let trail = Trail::new(deadline);
     // A task of its own: a host that drops the connection must not stop an item between its signature and its result.
     let task = tokio::spawn(async move {
         let message_id = delivery.message_id.clone();
         let dequeue_count = delivery.dequeue_count;
         let fate = work(app, delivery, invocation_id.clone(), trail).await;
+        drop(share);
         let about = About { function, invocation_id, message_id, dequeue_count, took: begun.elapsed() };
         conclude(&about, fate)
     });
@@ -130,6 +127,13 @@ where
             Setback { stage: Stage::Queue, code: "lost".to_owned(), message: "the item's task ended".to_owned() };
         handed_back(&lost)
     })
+}
+
+/// Reads an invocation, if there is room for it.
+async fn receive(load: &Load, body: Body) -> Result<(Share, Delivery), Refusal> {
+    let mut share = load.admit()?;
+    let body = load.read(&mut share, body).await?;
+    Ok((share, envelope::parse(&body).map_err(Refusal::Bad)?))
 }
 
 /// What log lines say of an invocation.

@@ -11,6 +11,7 @@ mod foreign;
 mod json_texts;
 mod main_path;
 mod memory;
+mod overload;
 mod package;
 mod process;
 mod protocol;

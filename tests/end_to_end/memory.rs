@@ -1,7 +1,7 @@
 //! However large a source is, the handler's memory stays as small as it is. On Linux, which tells a process's peak.
 #![cfg(target_os = "linux")]
 
-use std::{fs, time::Instant};
+use std::time::Instant;
 
 use azure_core::{Bytes, http::RequestContent};
 use azure_storage_blob::models::BlockLookupList;
@@ -9,7 +9,10 @@ use serde_json::json;
 use signet::{remote::Document, verbs::verify};
 use signet_core::{algorithm::Hash, format::Format};
 
-use crate::world::{Setup, World};
+use crate::{
+    overload::peak_kib,
+    world::{Setup, World},
+};
 
 const MIB: usize = 1024 * 1024;
 const BLOCK: usize = 4 * MIB;
@@ -50,11 +53,4 @@ async fn a_blob_of_512_mib_is_signed_in_constant_memory() {
     let document = Document { bytes: result.bytes, metadata: result.metadata };
     let verdict = verify::verdict(&document, None, &world.keys().await).expect("valid");
     assert_eq!(verdict.sha256, Some(sha256));
-}
-
-/// The handler's largest resident set so far, `VmHWM` of proc(5).
-fn peak_kib(world: &World) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", world.host.pid().expect("a handler"))).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

@@ -340,7 +340,8 @@ async fn a_vault_comes_back_when_it_is_well() {
     for number in 0..4 {
         world.signer(&number.to_string()).await;
     }
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    // It is asked a little at first.
+    tokio::time::sleep(Duration::from_secs(3)).await;
     world.clear_taps();
     for number in 4..8 {
         world.signer(&number.to_string()).await;

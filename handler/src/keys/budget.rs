@@ -153,7 +153,8 @@ impl State {
             pause = pause.max(backoff(self.refusals));
             let borne = self.borne.per_second(now);
             match &mut self.pace {
-                None => self.pace = Some(Pace::new(borne, now)),
+                // Where hardly anything was asked of it, we are not why it is too much.
+                None => self.pace = Some(Pace::new(borne.max(FEW), now)),
                 Some(pace) => pace.cut(borne, now),
             }
         }
@@ -216,7 +217,7 @@ const MARGIN: f64 = 0.98;
 const LEFT: f64 = 0.5;
 /// From a cut to just below the limit.
 const RECOVERY: Duration = Duration::from_secs(4);
-/// At first, where the limit was reached by so few requests per second that it may be none, or by more.
+/// At first, where the limit was reached by so few requests per second that it may be none, or else by more.
 const LEAST_CAUTION: Duration = Duration::from_secs(15);
 const USUAL_CAUTION: Duration = Duration::from_mins(1);
 const FEW: f64 = 10.0;
@@ -226,12 +227,13 @@ const MOST_CAUTION: Duration = Duration::from_mins(4);
 const SAME: f64 = 0.2;
 /// How much of an unused second may be made up for at once.
 const BURST: f64 = 0.2;
+const LEAST_BURST: f64 = 4.0;
 
 impl Pace {
     fn new(limit: f64, now: Instant) -> Self {
         Self {
             limit: limit.max(LEAST),
-            caution: if limit < FEW { LEAST_CAUTION } else { USUAL_CAUTION },
+            caution: if limit <= FEW { LEAST_CAUTION } else { USUAL_CAUTION },
             cut: now,
             pressed: Duration::ZERO,
             last_pressed: now,
@@ -261,11 +263,16 @@ impl Pace {
         if passed.is_zero() {
             return;
         }
-        if now.saturating_duration_since(self.last_pressed) < Duration::from_secs(1) {
+        if self.is_pressed(now) {
             self.pressed = self.pressed.saturating_add(passed);
         }
         let rate = self.rate();
-        self.saved = (self.saved + rate * passed.as_secs_f64()).min((rate * BURST).max(1.0));
+        self.saved = (self.saved + rate * passed.as_secs_f64()).min((rate * BURST).max(LEAST_BURST));
+    }
+
+    /// Whether requests have had to wait for it.
+    fn is_pressed(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last_pressed) < Duration::from_secs(2)
     }
 
     /// Takes one of the requests that may be sent, or says when there will be one.
@@ -285,7 +292,9 @@ impl Pace {
 
     /// The vault has refused, having borne so many requests per second before.
     fn cut(&mut self, borne: f64, now: Instant) {
-        let limit = self.rate().min(borne).max(LEAST);
+        let rate = self.rate();
+        // Where less was sent than might have been, others use the vault as well.
+        let limit = if self.is_pressed(now) { rate.min(borne) } else { (rate * LEFT).max(borne) };
         let is_confirmed = (limit - self.limit).abs() <= SAME * self.limit;
         let (caution, opens) = (self.caution, self.opens);
         *self = Self { opens, ..Self::new(limit, now) };

@@ -1,0 +1,164 @@
+//! More than can be done at once, and hosts that are slow or gone: what is too much is handed back at once, memory stays
+//! bounded, and nothing is held for longer than an item's time. On Linux, which tells what a process holds.
+#![cfg(target_os = "linux")]
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use signet::local::tap::{Action, Fault};
+use tokio::{io::AsyncReadExt as _, net::TcpStream, task::JoinSet};
+
+use crate::{
+    wire::{Connection, exchange, invocation},
+    world::{Setup, World, eventually},
+};
+
+const AT_ONCE: usize = 10_000;
+/// `SIGNET_CONCURRENCY`, and those that may wait for a place.
+const TAKEN: usize = 64 + 512;
+/// What all of it may cost.
+const LIMIT_KIB: u64 = 48 * 1024;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_at_once_are_done_or_handed_back_at_once_in_bounded_memory() {
+    allow_connections();
+    let world = World::with(Setup::default().setting("SIGNET_DEADLINE", "60")).await;
+    assert!(world.sign(&item(0)).await.outcome.succeeded());
+    let descriptors = descriptors(&world);
+    world.deployment.taps.vault.fail(Fault::new(Action::Hang).method("POST").path("/sign"));
+
+    let begun = Instant::now();
+    let port = world.host.port();
+    let mut invocations = JoinSet::new();
+    for number in 1..=AT_ONCE {
+        invocations.spawn(async move {
+            let answer = exchange(port, "POST", "/sign", invocation(&item(number)).as_bytes()).await;
+            (answer.status, answer.code().to_owned(), begun.elapsed())
+        });
+    }
+    let mut handed_back = Vec::new();
+    while handed_back.len() < AT_ONCE - TAKEN {
+        let (status, code, took) = invocations.join_next().await.expect("an answer to each").expect("an answer");
+        assert_eq!((status, code.as_str()), (503, "overloaded"));
+        handed_back.push(took);
+    }
+    let (peak, last) = (peak_kib(&world), handed_back.last().expect("most of them"));
+    println!("{AT_ONCE} at once: {} handed back within {last:?}, {peak} KiB at the peak", handed_back.len());
+    assert!(peak < LIMIT_KIB, "{peak} KiB at the peak");
+    assert!(*last < Duration::from_secs(20), "{last:?}");
+
+    world.deployment.taps.vault.heal();
+    for (status, code, _) in invocations.join_all().await {
+        assert_eq!((status, code.as_str()), (200, ""), "what was taken is done");
+    }
+    assert_eq!(world.result_names().await.len(), TAKEN + 1);
+    let held = async || (self::descriptors(&world) <= descriptors + 64).then_some(());
+    eventually("the end of the connections", held).await;
+    assert!(world.sign(&item(AT_ONCE + 1)).await.outcome.succeeded());
+}
+
+/// The largest messages that a queue delivers, encoded as large as they get.
+#[tokio::test]
+async fn memory_is_bounded_by_bytes_as_well() {
+    allow_connections();
+    let world = World::with(Setup::default().setting("SIGNET_DEADLINE", "5")).await;
+    world.deployment.taps.vault.fail(Fault::new(Action::Hang).method("POST").path("/sign"));
+    let idle = peak_kib(&world);
+    let port = world.host.port();
+    let message = format!(r#"{{"payload":"{}"}}"#, "x".repeat(64_000));
+    let body = format!(r#"{{"pad":"{}",{}"#, "x".repeat(900_000), &invocation(&message)[1..]);
+    let (taken, refused) = join_all((0..200).map(|_| exchange(port, "POST", "/sign", body.as_bytes())))
+        .await
+        .iter()
+        .fold((0, 0), |(taken, refused), answer| match (answer.status, answer.code()) {
+            (503, "overloaded") => (taken, refused + 1),
+            (503, "deadline") | (200, _) => (taken + 1, refused),
+            _ => panic!("{answer:?}"),
+        });
+    let grown = peak_kib(&world) - idle;
+    println!("{taken} of 1 MB taken, {refused} refused, {grown} KiB more");
+    assert!(refused > 0);
+    assert!(grown < 160 * 1024, "{grown} KiB");
+}
+
+#[tokio::test]
+async fn a_host_that_is_slow_or_gone_leaves_nothing_behind() {
+    let world = World::with(Setup::default().setting("SIGNET_DEADLINE", "2")).await;
+    assert!(world.sign(&item(0)).await.outcome.succeeded());
+    world.settled().await;
+    let before = descriptors(&world);
+    let port = world.host.port();
+    let body = invocation(&item(1));
+
+    // The head, and half of the body: answered when an item's time is over, and the connection ended.
+    let begun = Instant::now();
+    let mut slow = Connection::open(port).await;
+    let head = format!("POST /sign HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n", body.len());
+    slow.write(format!("{head}{}", &body[..body.len() / 2]).as_bytes()).await;
+    let answer = slow.answer().await;
+    assert_eq!((answer.status, answer.code()), (408, "deadline"));
+    assert!((2..4).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+
+    // Gone in the middle of the head, of the body, and while the item is under way.
+    for part in [&b"POST /sign HT"[..], head.as_bytes(), format!("{head}{}", &body[..20]).as_bytes()] {
+        for _ in 0..20 {
+            Connection::open(port).await.write(part).await;
+        }
+    }
+    for _ in 0..20 {
+        Connection::open(port).await.write(format!("{head}{body}").as_bytes()).await;
+    }
+    eventually("the end of the connections", async || (descriptors(&world) <= before + 20).then_some(())).await;
+    eventually("the item's result", async || world.result("1.jws.json").await).await;
+    assert!(world.sign(&item(2)).await.outcome.succeeded());
+}
+
+/// Who has no place is told so, and may well be told before it has asked.
+#[tokio::test]
+async fn connections_above_the_limit_are_turned_away_with_an_answer() {
+    allow_connections();
+    let world = World::start().await;
+    let port = world.host.port();
+    let open = || async { TcpStream::connect(("127.0.0.1", port)).await.expect("a connection") };
+    let idle = join_all((0..TAKEN + 64).map(|_| open())).await;
+    let mut answer = String::new();
+    eventually("an answer to one that asked nothing", async || {
+        let mut stream = open().await;
+        let read = stream.read_to_string(&mut answer);
+        tokio::time::timeout(Duration::from_secs(1), read).await.is_ok_and(|read| read.is_ok()).then_some(())
+    })
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("overloaded"), "{answer}");
+    drop(idle);
+    eventually("a place", async || {
+        let answer = exchange(port, "GET", "/", b"").await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+}
+
+fn item(number: usize) -> String {
+    format!(r#"{{"id":"{number}","payload":{number}}}"#)
+}
+
+/// This process, and the handler that it starts, may have as many connections as the system allows.
+fn allow_connections() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    assert!(most as usize > AT_ONCE + 500, "{most} open files are too few for this test: raise the hard limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("a limit");
+}
+
+fn descriptors(world: &World) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", world.host.pid().expect("a handler"))).expect("it runs").count()
+}
+
+/// The handler's largest resident set so far, `VmHWM` of proc(5).
+pub(crate) fn peak_kib(world: &World) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", world.host.pid().expect("a handler"))).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
