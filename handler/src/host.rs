@@ -130,10 +130,17 @@ where
 }
 
 /// Reads an invocation, if there is room for it.
-async fn receive(load: &Load, body: Body) -> Result<(Share, Delivery), Refusal> {
-    let mut share = load.admit()?;
-    let body = load.read(&mut share, body).await?;
-    Ok((share, envelope::parse(&body).map_err(Refusal::Bad)?))
+async fn receive(load: &Load, mut body: Body) -> Result<(Share, Delivery), Refusal> {
+    let received = async {
+        let mut share = load.admit()?;
+        let body = load.read(&mut share, &mut body).await?;
+        Ok((share, envelope::parse(&body).map_err(Refusal::Bad)?))
+    };
+    let received = received.await;
+    if received.is_err() {
+        Load::waste(&mut body).await;
+    }
+    received
 }
 
 /// What log lines say of an invocation.

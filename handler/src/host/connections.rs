@@ -20,7 +20,7 @@ use tokio::{
 const HEAD_TIMEOUT: Duration = Duration::from_mins(5);
 /// So many connections are being told at a time that there is no place for them; the system keeps the others waiting.
 const TURNED_AWAY: usize = 256;
-const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
+const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Listens on the host's port. A restarted handler gets the port of the one before, so a busy port is tried again.
 pub(crate) async fn listen(port: u16) -> io::Result<TcpListener> {

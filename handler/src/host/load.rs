@@ -1,15 +1,21 @@
 //! What is in memory at a time: so many invocations and so many bytes of them. What comes above is answered 503 at once, and
 //! comes again.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use axum::body::{Body, Bytes};
 use bytes::BytesMut;
 use http_body_util::BodyExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 /// Beside the items that are worked on, so many may wait for their turn.
 pub(crate) const WAITING: usize = 512;
@@ -18,6 +24,7 @@ const LARGEST_BODY: usize = 4 * 1024 * 1024;
 /// All bodies together.
 const ALL_BODIES: usize = 64 * 1024 * 1024;
 const KIB: usize = 1024;
+const WASTE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much may be in memory, and how much of that is free.
 pub(crate) struct Load {
@@ -59,7 +66,7 @@ impl Load {
     }
 
     /// Reads an invocation's body into its share.
-    pub(crate) async fn read(&self, share: &mut Share, mut body: Body) -> Result<Bytes, Refusal> {
+    pub(crate) async fn read(&self, share: &mut Share, body: &mut Body) -> Result<Bytes, Refusal> {
         let mut whole = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let Ok(piece) = frame.map_err(|error| Refusal::Bad(error.to_string()))?.into_data() else { continue };
@@ -71,6 +78,12 @@ impl Load {
             whole.extend_from_slice(&piece);
         }
         Ok(whole.freeze())
+    }
+
+    /// Reads what is not wanted: closing a connection with bytes unread would have the system take the answer back.
+    pub(crate) async fn waste(body: &mut Body) {
+        let all = async { while let Some(Ok(_)) = body.frame().await {} };
+        let _ = timeout(WASTE_TIMEOUT, all).await;
     }
 
     fn grow(&self, share: &mut Share, length: usize) -> Result<(), Refusal> {
@@ -108,14 +121,14 @@ mod tests {
         let mut share = load.admit().expect("room again");
 
         let large = vec![b' '; LARGEST_BODY];
-        assert_eq!(load.read(&mut share, Body::from(large.clone())).await.expect("it fits").len(), LARGEST_BODY);
+        assert_eq!(load.read(&mut share, &mut Body::from(large.clone())).await.expect("it fits").len(), LARGEST_BODY);
         let mut other = shares.pop().expect("there are more");
-        let refused = load.read(&mut other, Body::from(vec![b' '; LARGEST_BODY + 1])).await;
+        let refused = load.read(&mut other, &mut Body::from(vec![b' '; LARGEST_BODY + 1])).await;
         assert!(matches!(refused, Err(Refusal::Bad(_))), "{refused:?}");
 
         let mut held = 1;
         for share in &mut shares {
-            match load.read(share, Body::from(large.clone())).await {
+            match load.read(share, &mut Body::from(large.clone())).await {
                 Ok(_) => held += 1,
                 Err(refusal) => {
                     assert!(matches!(refusal, Refusal::Overload));
@@ -126,6 +139,6 @@ mod tests {
         assert_eq!(held, ALL_BODIES / LARGEST_BODY);
         drop(shares);
         let mut share = load.admit().expect("room");
-        assert!(load.read(&mut share, Body::from(large)).await.is_ok());
+        assert!(load.read(&mut share, &mut Body::from(large)).await.is_ok());
     }
 }
