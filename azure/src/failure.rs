@@ -112,6 +112,12 @@ fn retry_after(headers: &Headers) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let date = azure_core::time::parse_rfc7231(value).ok()?;
+    until(date)
+}
+
+/// From now until a date; `None` where it has passed.
+#[expect(clippy::arithmetic_side_effects, reason = "no two dates are so far apart that a duration could not hold it")]
+pub(crate) fn until(date: OffsetDateTime) -> Option<Duration> {
     (date - OffsetDateTime::now_utc()).try_into().ok()
 }
 
@@ -142,6 +148,8 @@ fn causes(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use azure_core::http::RawResponse;
+
     use super::*;
 
     #[test]
@@ -150,6 +158,7 @@ mod tests {
         assert_eq!(code_in_json(body).as_deref(), Some("KeyDisabled"));
         assert_eq!(code_in_json(br#"{"error":{"code":"Throttled"}}"#).as_deref(), Some("Throttled"));
         assert_eq!(code_in_json(br#"{"error":{"code":"two words"}}"#), None);
+        assert_eq!(code_in_json("[".repeat(100_000).as_bytes()), None);
     }
 
     #[test]
@@ -163,6 +172,29 @@ mod tests {
         assert_eq!(read("x-ms-retry-after-ms", "250"), Some(Duration::from_millis(250)));
         assert_eq!(read("retry-after", "Fri, 21 Nov 1997 09:55:06 GMT"), None, "a date that has passed");
         assert_eq!(read("retry-after", "soon"), None);
+    }
+
+    #[test]
+    fn no_wish_is_longer_than_a_day() {
+        let failure = |name: &'static str, value: &str| {
+            let mut headers = Headers::new();
+            headers.insert(name, value.to_owned());
+            let raw_response = Some(Box::new(RawResponse::from_bytes(StatusCode::ServiceUnavailable, headers, "")));
+            let status = StatusCode::ServiceUnavailable;
+            Failure::from(&Error::from(ErrorKind::HttpResponse { status, error_code: None, raw_response }))
+        };
+        for (name, value, expected) in [
+            ("retry-after", "1000000000000000000", Some(LONGEST_WISH)),
+            ("retry-after", "18446744073709551615", Some(LONGEST_WISH)),
+            ("retry-after", "18446744073709551616", None),
+            ("retry-after", "-1", None),
+            ("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT", Some(LONGEST_WISH)),
+            ("retry-after", "Mon, 01 Jan 0001 00:00:00 GMT", None),
+            ("x-ms-retry-after-ms", "18446744073709551615", Some(LONGEST_WISH)),
+            ("retry-after-ms", "86399999", Some(Duration::from_millis(86_399_999))),
+        ] {
+            assert_eq!(failure(name, value).retry_after, expected, "{name}: {value}");
+        }
     }
 
     #[test]

@@ -21,7 +21,10 @@ use azure_identity::{
 use once_cell::sync::OnceCell;
 use tokio::sync::{Notify, watch};
 
-use crate::{client_options, failure::Failure};
+use crate::{
+    client_options,
+    failure::{Failure, until},
+};
 
 /// The audience of Azure Storage, the same in every cloud.
 pub const STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
@@ -218,7 +221,7 @@ async fn keep_fresh(shared: Arc<Shared>, scope: String) {
                 wait
             }
             Err(error) => {
-                failures += 1;
+                failures = u32::saturating_add(failures, 1);
                 let failure = Failure::from(&error);
                 let wait = backoff(failures).max(failure.retry_after.unwrap_or_default().min(LONGEST_BACKOFF));
                 tracing::warn!(scope, failures, retry_in_ms = wait.as_millis(), error = failure.message, "no token");
@@ -246,8 +249,9 @@ const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 
 /// Half the remaining life, which for every lifetime over ten minutes is before the SDK would fetch one inline.
+#[expect(clippy::arithmetic_side_effects, reason = "two is not zero")]
 fn until_refresh(expires_on: OffsetDateTime) -> Duration {
-    let life = Duration::try_from(expires_on - OffsetDateTime::now_utc()).unwrap_or_default();
+    let life = until(expires_on).unwrap_or_default();
     (life / 2).max(SHORTEST_REFRESH)
 }
 
@@ -292,5 +296,18 @@ mod tests {
         assert_eq!(backoff(1), Duration::from_millis(250));
         assert_eq!(backoff(3), Duration::from_secs(1));
         assert_eq!(backoff(40), LONGEST_BACKOFF);
+        assert_eq!((backoff(0), backoff(u32::MAX)), (backoff(1), LONGEST_BACKOFF));
+    }
+
+    #[tokio::test]
+    async fn a_token_that_never_expires_or_always_had_is_waited_for() {
+        let at = |seconds| until_refresh(OffsetDateTime::from_unix_timestamp(seconds).expect("a date"));
+        for never in [253_402_300_799, 100_000_000_000] {
+            let wait = tokio::time::sleep(at(never));
+            assert!(tokio::time::timeout(Duration::from_millis(1), wait).await.is_err(), "{never}");
+        }
+        for passed in [-62_135_596_800, 0] {
+            assert_eq!(at(passed), SHORTEST_REFRESH, "{passed}");
+        }
     }
 }

@@ -5,6 +5,10 @@
 //! - [`identity`]: one credential per audience, refreshed before it is needed
 //! - [`failure`]: what an SDK error means to the caller: who is at fault, and whether trying again can help
 
+// No input reaches a panic: what could is written otherwise, or proved not to, where it stands.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
+#![cfg_attr(not(test), deny(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used))]
+
 pub mod failure;
 pub mod identity;
 pub mod roots;

@@ -5,18 +5,18 @@ fn push_head(out: &mut Vec<u8>, major: u8, argument: u64) {
     let first = major << 5;
     let bytes = argument.to_be_bytes();
     match argument {
-        0..=23 => out.push(first + bytes[7]),
-        24..=0xff => out.extend_from_slice(&[first + 24, bytes[7]]),
+        0..=23 => out.push(first | bytes[7]),
+        24..=0xff => out.extend_from_slice(&[first | 0x18, bytes[7]]),
         0x100..=0xffff => {
-            out.push(first + 25);
+            out.push(first | 0x19);
             out.extend_from_slice(&bytes[6..]);
         }
         0x1_0000..=0xffff_ffff => {
-            out.push(first + 26);
+            out.push(first | 0x1a);
             out.extend_from_slice(&bytes[4..]);
         }
         _ => {
-            out.push(first + 27);
+            out.push(first | 0x1b);
             out.extend_from_slice(&bytes);
         }
     }
@@ -120,7 +120,8 @@ impl<'a> Reader<'a> {
         let (major, argument) = self.head()?;
         Some(match major {
             UNSIGNED => Item::Integer(i64::try_from(argument).ok()?),
-            NEGATIVE => Item::Integer(-1 - i64::try_from(argument).ok()?),
+            // -1 - n, as above.
+            NEGATIVE => Item::Integer(!i64::try_from(argument).ok()?),
             BYTES => Item::Bytes(self.take(argument)?),
             TEXT => Item::Text(std::str::from_utf8(self.take(argument)?).ok()?),
             // Each item has at least one byte, so that a length beyond the text is a lie.
@@ -135,7 +136,7 @@ impl<'a> Reader<'a> {
     pub fn item(&mut self) -> Option<&'a [u8]> {
         let text = self.0;
         self.skip()?;
-        text.get(..text.len() - self.0.len())
+        text.get(..text.len().checked_sub(self.0.len())?)
     }
 
     /// Passes over one whole item.
@@ -147,7 +148,7 @@ impl<'a> Reader<'a> {
         let depth = depth.checked_sub(1)?;
         let children = match self.head_of_next()? {
             Item::Array(length) => length,
-            Item::Map(length) => 2 * length,
+            Item::Map(length) => length.checked_mul(2)?,
             Item::Tag(_) => 1,
             _ => 0,
         };
@@ -158,18 +159,15 @@ impl<'a> Reader<'a> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         let (major, short) = (first >> 5, first & 0x1f);
-        let length = match short {
+        let (length, smallest) = match short {
             0..=23 => return Some((major, u64::from(short))),
-            24..=27 => 1 << (short - 24),
+            24 => (1, 24),
+            25 => (2, 0x100),
+            26 => (4, 0x1_0000),
+            27 => (8, 0x1_0000_0000),
             _ => return None,
         };
         let argument = self.take(length)?.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
-        let smallest = match short {
-            24 => 24,
-            25 => 0x100,
-            26 => 0x1_0000,
-            _ => 0x1_0000_0000,
-        };
         (argument >= smallest && major != SIMPLE).then_some((major, argument))
     }
 

@@ -246,6 +246,9 @@ impl<'a> Message<'a> {
     }
 }
 
+/// In both headers together; more would only serve to make the search for doubled ones slow.
+const MOST_PARAMETERS: usize = 64;
+
 /// What is read of the two headers.
 #[derive(Default)]
 struct Header<'a> {
@@ -268,6 +271,9 @@ impl<'a> Header<'a> {
         let Some(Item::Map(length)) = reader.head_of_next() else { return Err(SHAPE) };
         for _ in 0..length {
             let label = reader.item().ok_or(SHAPE)?;
+            if self.labels.len() == MOST_PARAMETERS {
+                return Err(Refusal::Malformed("it has more header parameters than anybody makes"));
+            }
             if self.labels.contains(&label) {
                 return Err(Refusal::Malformed("a header parameter is there twice"));
             }

@@ -192,12 +192,12 @@ impl<'a> Pass<'a> {
     fn detached(&mut self, before: Vec<u8>, parts: Parts<'static>) -> Detached {
         let hash = self.key.algorithm.hash();
         let known = self.digests.iter().position(|known| known.hash == hash && known.before == before);
-        let digest = known.unwrap_or_else(|| {
+        let digest = known.unwrap_or(self.digests.len());
+        if known.is_none() {
             let mut hasher = hash.hasher();
             hasher.update(&before);
             self.digests.push(Digest { hash, before, hasher });
-            self.digests.len() - 1
-        });
+        }
         Detached::Of { digest, parts }
     }
 
@@ -210,6 +210,10 @@ impl<'a> Pass<'a> {
 
     /// What names the content, and the drafts in the order of the item's formats.
     #[must_use]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the first is made with the pass, the others' numbers with what they count"
+    )]
     pub fn finish(self) -> (ContentName, Vec<Draft<'a>>) {
         let Self { item, key, issued_at, digests, detached } = self;
         let digests: Vec<Vec<u8>> = digests.into_iter().map(|digest| digest.hasher.finish()).collect();

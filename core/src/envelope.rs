@@ -151,6 +151,16 @@ mod tests {
     }
 
     #[test]
+    fn depth_is_no_matter() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let metadata = format!(r#"{{"DequeueCount":{deep},"Id":{deep},"InsertionTime":{deep},"sys":{deep}}}"#);
+        let delivery = delivery(&format!(r#"{{"message":{deep}}}"#), &metadata);
+        assert_eq!((delivery.message.len(), delivery.message_id, delivery.dequeue_count), (deep.len(), None, 1));
+        assert!(parse(format!(r#"{{"Data":{deep}}}"#).as_bytes()).is_err());
+        assert!(parse(deep.as_bytes()).is_err());
+    }
+
+    #[test]
     fn what_is_no_envelope_is_refused() {
         for body in
             ["", "null", "[]", "{}", r#"{"Data":{}}"#, r#"{"Data":{"a":"","b":""}}"#, r#"{"Data":{"a":"\"\\\""}}"#]

@@ -16,6 +16,10 @@
 //! - [`jws`], [`dsse`], [`cose`], [`raw`]: reading results back
 //! - [`base64`], [`json`], [`cbor`]: strict decoding
 
+// No input reaches a panic: what could is written otherwise, or proved not to, where it stands.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
+#![cfg_attr(not(test), deny(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used))]
+
 pub mod algorithm;
 pub mod base64;
 pub mod cbor;

@@ -90,17 +90,20 @@ impl Signed {
 #[must_use]
 pub fn ecdsa_to_der(signature: &[u8]) -> Vec<u8> {
     let (r, s) = signature.split_at(signature.len() / 2);
-    let mut integers = Vec::with_capacity(signature.len() + 8);
-    for integer in [r, s] {
-        let leading_zeros = integer.iter().take_while(|byte| **byte == 0).count();
-        let integer = &integer[leading_zeros.min(integer.len().saturating_sub(1))..];
+    let mut integers = Vec::with_capacity(signature.len().saturating_add(8));
+    for mut integer in [r, s] {
+        while let [0, rest @ ..] = integer
+            && !rest.is_empty()
+        {
+            integer = rest;
+        }
         // A set top bit would make it negative.
         let sign = usize::from(integer.first().is_some_and(|byte| byte & 0x80 != 0));
-        push_header(&mut integers, INTEGER, sign + integer.len());
+        push_header(&mut integers, INTEGER, integer.len().saturating_add(sign));
         integers.extend(std::iter::repeat_n(0, sign));
         integers.extend_from_slice(integer);
     }
-    let mut der = Vec::with_capacity(integers.len() + 3);
+    let mut der = Vec::with_capacity(integers.len().saturating_add(3));
     push_header(&mut der, SEQUENCE, integers.len());
     der.extend_from_slice(&integers);
     der
@@ -115,11 +118,11 @@ pub fn ecdsa_from_der(der: &[u8], width: usize) -> Option<Vec<u8>> {
     if !rest.is_empty() || !end.is_empty() {
         return None;
     }
-    let mut signature = Vec::with_capacity(2 * width);
+    let mut signature = Vec::new();
     for integer in [r, s] {
         let unsigned = match integer {
             // A zero in front is there to keep the number positive and for nothing else.
-            [0, next, ..] if next & 0x80 != 0 => &integer[1..],
+            [0, unsigned @ ..] if unsigned.first().is_some_and(|next| next & 0x80 != 0) => unsigned,
             [first, ..] if first & 0x80 == 0 && (*first != 0 || integer.len() == 1) => integer,
             _ => return None,
         };
@@ -187,6 +190,19 @@ mod tests {
                 let der = ecdsa_to_der(&signature);
                 assert_eq!(ecdsa_from_der(&der, width), Some(signature), "{width} {fill:#x} {der:02x?}");
             }
+        }
+    }
+
+    #[test]
+    fn integers_of_any_length_have_a_der() {
+        for (signature, der) in [
+            (&[][..], &[0x30, 4, 2, 0, 2, 0][..]),
+            (&[1], &[0x30, 5, 2, 0, 2, 1, 1]),
+            (&[0, 0], &[0x30, 6, 2, 1, 0, 2, 1, 0]),
+            (&[0, 0, 0x80], &[0x30, 7, 2, 1, 0, 2, 2, 0, 0x80]),
+            (&[0, 0, 0, 0x7f], &[0x30, 6, 2, 1, 0, 2, 1, 0x7f]),
+        ] {
+            assert_eq!(ecdsa_to_der(signature), der, "{signature:02x?}");
         }
     }
 

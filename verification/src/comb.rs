@@ -24,18 +24,25 @@ impl<const N: usize> Comb<N> {
                 for _ in 0..distance {
                     multiple = curve.double(&multiple);
                 }
-                tooth = normalised(curve, &[multiple])[0];
+                normalise(curve, std::slice::from_mut(&mut multiple));
+                tooth = affine(&multiple);
             }
-            let with_tooth: Vec<_> =
+            let mut with_tooth: Vec<_> =
                 sums.iter().map(|sum| curve.add(&curve.add(&curve.infinity(), sum), &tooth)).collect();
+            normalise(curve, &mut with_tooth);
             sums.push(tooth);
-            sums.extend(normalised(curve, &with_tooth));
+            sums.extend(with_tooth.iter().map(affine));
         }
         Self { distance, sums }
     }
 }
 
 /// The sum of each point's multiple by its scalar.
+#[expect(clippy::arithmetic_side_effects, reason = "a bit's number is below TEETH * distance, which is less than 1000")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a set of TEETH bits is one of 2^TEETH, and a comb has all of them but the empty one"
+)]
 pub(crate) fn sum_of_multiples<const N: usize>(curve: &Curve<N>, terms: [(&Comb<N>, &[u64; N]); 2]) -> Jacobian<N> {
     let mut sum = curve.infinity();
     let distance = terms[0].0.distance;
@@ -55,9 +62,9 @@ fn bit<const N: usize>(scalar: &[u64; N], at: usize) -> usize {
     scalar.get(at / 64).map_or(0, |limb| usize::from(limb >> (at % 64) & 1 == 1))
 }
 
-/// The same points with z = 1, by a single inversion (Montgomery's trick). None of them is infinity: their multiples are
-/// smaller than the order, which is prime.
-fn normalised<const N: usize>(curve: &Curve<N>, points: &[Jacobian<N>]) -> Vec<Affine<N>> {
+/// Gives the points z = 1, by a single inversion (Montgomery's trick). None of them is infinity: their multiples are smaller
+/// than the order, which is prime.
+fn normalise<const N: usize>(curve: &Curve<N>, points: &mut [Jacobian<N>]) {
     let field = &curve.field;
     let mut product = field.one;
     let before: Vec<_> = points
@@ -69,17 +76,15 @@ fn normalised<const N: usize>(curve: &Curve<N>, points: &[Jacobian<N>]) -> Vec<A
         })
         .collect();
     let mut inverse = field.invert(&product);
-    let mut affine: Vec<_> = points
-        .iter()
-        .zip(&before)
-        .rev()
-        .map(|(point, before)| {
-            let z = field.mul(&inverse, before);
-            inverse = field.mul(&inverse, &point.z);
-            let z2 = field.square(&z);
-            Affine { x: field.mul(&point.x, &z2), y: field.mul(&point.y, &field.mul(&z2, &z)) }
-        })
-        .collect();
-    affine.reverse();
-    affine
+    for (point, before) in points.iter_mut().zip(&before).rev() {
+        let z = field.mul(&inverse, before);
+        inverse = field.mul(&inverse, &point.z);
+        let z2 = field.square(&z);
+        *point = Jacobian { x: field.mul(&point.x, &z2), y: field.mul(&point.y, &field.mul(&z2, &z)), z: field.one };
+    }
+}
+
+/// Of a point with z = 1.
+fn affine<const N: usize>(point: &Jacobian<N>) -> Affine<N> {
+    Affine { x: point.x, y: point.y }
 }

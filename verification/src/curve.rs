@@ -135,10 +135,10 @@ impl<const N: usize> Curve<N> {
 }
 
 fn limbs<const N: usize>(hex: &str) -> [u64; N] {
+    let digits: Vec<u32> = hex.chars().filter_map(|digit| digit.to_digit(16)).collect();
     let mut limbs = [0; N];
-    for (at, digit) in hex.bytes().filter(u8::is_ascii_hexdigit).rev().enumerate() {
-        let value = u64::from(char::from(digit).to_digit(16).unwrap_or_default());
-        limbs[at / 16] |= value << (4 * (at % 16));
+    for (limb, digits) in limbs.iter_mut().zip(digits.rchunks(16)) {
+        *limb = digits.iter().fold(0, |limb, digit| limb << 4 | u64::from(*digit));
     }
     limbs
 }

@@ -123,10 +123,10 @@ impl<const N: usize> Key<N> {
     fn verify(&self, digest: &[u8], signature: &[u8]) -> Option<()> {
         let Known { curve, generator } = self.known;
         let curve::Curve { field, order, bits, .. } = curve;
-        if 8 * digest.len() > *bits || signature.len() != 2 * self.length() {
+        let (r, s) = signature.split_at_checked(self.length())?;
+        if digest.len() > bits / 8 || s.len() != self.length() {
             return None;
         }
-        let (r, s) = signature.split_at(self.length());
         let (r, s): ([u64; N], [u64; N]) = (number(r)?, number(s)?);
         let is_scalar = |x: &[u64; N]| *x != [0; N] && montgomery::compare(x, &order.limbs).is_lt();
         if !is_scalar(&r) || !is_scalar(&s) {
@@ -154,4 +154,59 @@ fn number<const N: usize>(bytes: &[u8]) -> Option<[u64; N]> {
     let mut limbs = [0; N];
     montgomery::from_bytes(&mut limbs, bytes)?;
     Some(limbs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CURVES: [Curve; 4] = [Curve::P256, Curve::P384, Curve::P521, Curve::P256K];
+
+    /// The generator, which is a key as good as any.
+    fn generator(curve: Curve) -> EcKey {
+        let (x, y) = match curve {
+            Curve::P256 => curve::P256.generator,
+            Curve::P384 => curve::P384.generator,
+            Curve::P521 => curve::P521.generator,
+            Curve::P256K => curve::P256K.generator,
+        };
+        let bytes = |hex: &str| -> Vec<u8> {
+            let digits = 2 * curve.coordinate_bytes();
+            let hex = format!("{hex:0>digits$}");
+            hex.as_bytes()
+                .chunks(2)
+                .map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap())
+                .collect()
+        };
+        let key = EcKey::new(curve, &bytes(x), &bytes(y)).expect("the generator is on its curve");
+        assert_eq!((key.curve(), key.coordinates()), (curve, (bytes(x), bytes(y))));
+        key
+    }
+
+    #[test]
+    fn no_length_is_too_strange_to_be_refused() {
+        for curve in CURVES {
+            let (key, width) = (generator(curve), curve.coordinate_bytes());
+            for length in [0, 1, width - 1, width, width + 1, 2 * width - 1, 2 * width, 2 * width + 1, 10_000] {
+                for digest in [&[][..], &[1; 32], &vec![1; width], &vec![1; width + 1], &[1; 10_000]] {
+                    for fill in [0, 1, 0x80, 0xff] {
+                        assert!(!key.verify(digest, &vec![fill; length]), "{curve:?}: {length} bytes of {fill}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_point_is_refused() {
+        for curve in CURVES {
+            let (x, y) = generator(curve).coordinates();
+            let long = vec![0xff; 10_000];
+            let longer = [&vec![0; 10_000], &x[..]].concat();
+            assert!(EcKey::new(curve, &longer, &y).is_some(), "{curve:?}: zeros in front are nothing");
+            for (x, y) in [(&[][..], &[][..]), (&x, &[]), (&y, &x), (&x, &x), (&[0], &[0]), (&long, &y), (&x, &long)] {
+                assert!(EcKey::new(curve, x, y).is_none(), "{curve:?}: {} and {} bytes", x.len(), y.len());
+            }
+        }
+    }
 }

@@ -5,6 +5,10 @@
 //! (`SPECIFICATION.md` has the figures). One code serves all curves and moduli; what never changes of a key is worked out
 //! once. Project Wycheproof's cases and comparisons with other libraries are among the tests of `signet-core`.
 
+// No input reaches a panic: what could is written otherwise, or proved not to, where it stands.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
+#![cfg_attr(not(test), deny(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used))]
+
 mod comb;
 mod curve;
 mod ecdsa;

@@ -20,8 +20,11 @@ pub(crate) struct Modulus<const N: usize> {
 impl<const N: usize> Modulus<N> {
     /// `limbs` must be odd and larger than 1.
     pub(crate) fn new(limbs: [u64; N]) -> Self {
-        let (mut one, mut square) = ([0; N], [0; N]);
-        powers_of_two(&limbs, &mut one, &mut square);
+        let mut one = [0; N];
+        one[0] = 1;
+        times_r(&mut one, &limbs);
+        let mut square = one;
+        times_r(&mut square, &limbs);
         Self { limbs, inverse: negative_inverse(limbs[0]), one, square }
     }
 
@@ -68,22 +71,25 @@ impl<const N: usize> Modulus<N> {
     }
 
     /// 1 / x, for a modulus that is prime (Fermat): x^(m-2), in windows of four bits.
+    #[expect(clippy::indexing_slicing, reason = "a window is half a byte, and so below 16")]
     pub(crate) fn invert(&self, x: &[u64; N]) -> [u64; N] {
         let mut exponent = self.limbs;
         let mut two = [0; N];
         two[0] = 2;
         subtract(&mut exponent, &two);
         let mut powers = [self.one; 16];
-        for n in 1..16 {
-            powers[n] = self.mul(&powers[n - 1], x);
+        let mut power = self.one;
+        for next in powers.iter_mut().skip(1) {
+            power = self.mul(&power, x);
+            *next = power;
         }
         let mut result = self.one;
-        for limb in exponent.iter().rev() {
-            for window in (0..16).rev() {
+        for byte in exponent.iter().rev().flat_map(|limb| limb.to_be_bytes()) {
+            for window in [byte >> 4, byte & 15] {
                 for _ in 0..4 {
                     result = self.square(&result);
                 }
-                result = self.mul(&result, &powers[usize::from(low_byte(limb >> (4 * window)) & 15)]);
+                result = self.mul(&result, &powers[usize::from(window)]);
             }
         }
         result
@@ -94,24 +100,29 @@ impl<const N: usize> Modulus<N> {
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "with a number of limbs that the compiler knows, it is several times as fast")]
 pub(crate) fn multiply(product: &mut [u64], a: &[u64], b: &[u64], m: &[u64], inverse: u64) {
-    let last = product.len() - 1;
-    let mut top = 0;
+    // A number without limbs has nothing to multiply.
+    let Some((lowest, higher)) = m.split_first() else { return };
+    let mut top = false;
     for a in a {
         let mut carry = 0;
         for (limb, b) in product.iter_mut().zip(b) {
-            (*limb, carry) = split(u128::from(*a) * u128::from(*b) + u128::from(*limb) + u128::from(carry));
+            (*limb, carry) = a.carrying_mul_add(*b, *limb, carry);
         }
-        let (sum, over) = split(u128::from(top) + u128::from(carry));
-        let quotient = product[0].wrapping_mul(inverse);
-        (_, carry) = split(u128::from(quotient) * u128::from(m[0]) + u128::from(product[0]));
-        for at in 1..=last {
-            let limb = u128::from(quotient) * u128::from(m[at]) + u128::from(product[at]) + u128::from(carry);
-            (product[at - 1], carry) = split(limb);
+        let (sum, over) = carry.carrying_add(0, top);
+        // That multiple of the modulus is added whose sum has a lowest limb of zero, and the sum moves down by that limb.
+        let mut limbs = product.iter_mut();
+        let Some(mut below) = limbs.next() else { return };
+        let quotient = below.wrapping_mul(inverse);
+        (_, carry) = quotient.carrying_mul_add(*lowest, *below, 0);
+        for (limb, m) in limbs.zip(higher) {
+            (*below, carry) = quotient.carrying_mul_add(*m, *limb, carry);
+            below = limb;
         }
-        (product[last], carry) = split(u128::from(sum) + u128::from(carry));
-        top = over + carry;
+        (*below, top) = sum.overflowing_add(carry);
+        // Not both: the sum is smaller than 2m.
+        top |= over;
     }
-    if top != 0 || compare(product, m).is_ge() {
+    if top || compare(product, m).is_ge() {
         subtract(product, m);
     }
 }
@@ -125,16 +136,12 @@ pub(crate) fn negative_inverse(m: u64) -> u64 {
     inverse.wrapping_neg()
 }
 
-/// R mod m and R^2 mod m.
-pub(crate) fn powers_of_two(m: &[u64], one: &mut [u64], square: &mut [u64]) {
-    let bits = 64 * m.len();
-    one[0] = 1;
-    for _ in 0..bits {
-        double(one, m);
-    }
-    square.copy_from_slice(one);
-    for _ in 0..bits {
-        double(square, m);
+/// x * R mod m, for an `x` smaller than `m`.
+pub(crate) fn times_r(x: &mut [u64], m: &[u64]) {
+    for _ in m {
+        for _ in 0..u64::BITS {
+            double(x, m);
+        }
     }
 }
 
@@ -156,11 +163,7 @@ pub(crate) fn compare(a: &[u64], b: &[u64]) -> Ordering {
 pub(crate) fn add(a: &mut [u64], b: &[u64]) -> bool {
     let mut carry = false;
     for (a, b) in a.iter_mut().zip(b) {
-        (*a, carry) = {
-            let (sum, first) = a.overflowing_add(*b);
-            let (sum, second) = sum.overflowing_add(u64::from(carry));
-            (sum, first || second)
-        };
+        (*a, carry) = a.carrying_add(*b, carry);
     }
     carry
 }
@@ -169,41 +172,26 @@ pub(crate) fn add(a: &mut [u64], b: &[u64]) -> bool {
 fn subtract(a: &mut [u64], b: &[u64]) -> bool {
     let mut borrow = false;
     for (a, b) in a.iter_mut().zip(b) {
-        (*a, borrow) = {
-            let (difference, first) = a.overflowing_sub(*b);
-            let (difference, second) = difference.overflowing_sub(u64::from(borrow));
-            (difference, first || second)
-        };
+        (*a, borrow) = a.borrowing_sub(*b, borrow);
     }
     borrow
 }
 
 /// The limbs of a big-endian number; `None` where it has more than fit.
 pub(crate) fn from_bytes(limbs: &mut [u64], bytes: &[u8]) -> Option<()> {
-    limbs.fill(0);
-    for (at, byte) in bytes.iter().rev().enumerate() {
-        match limbs.get_mut(at / 8) {
-            Some(limb) => *limb |= u64::from(*byte) << (8 * (at % 8)),
-            None if *byte == 0 => {}
-            None => return None,
-        }
+    let mut groups = bytes.rchunks(size_of::<u64>());
+    for limb in limbs {
+        let group = groups.next().unwrap_or_default();
+        *limb = group.iter().fold(0, |limb, byte| limb << 8 | u64::from(*byte));
     }
-    Some(())
+    groups.flatten().all(|byte| *byte == 0).then_some(())
 }
 
-/// The last `length` bytes of the big-endian number.
+/// The last `length` bytes of the big-endian number, which has as many.
 pub(crate) fn to_bytes(limbs: &[u64], length: usize) -> Vec<u8> {
-    (0..length).rev().map(|at| low_byte(limbs.get(at / 8).map_or(0, |limb| limb >> (8 * (at % 8))))).collect()
-}
-
-fn low_byte(x: u64) -> u8 {
-    x.to_le_bytes()[0]
-}
-
-/// The lower and the upper half.
-#[expect(clippy::cast_possible_truncation, reason = "that is what the lower half is")]
-fn split(x: u128) -> (u64, u64) {
-    (x as u64, (x >> 64) as u64)
+    let mut bytes: Vec<u8> = limbs.iter().flat_map(|limb| limb.to_le_bytes()).take(length).collect();
+    bytes.reverse();
+    bytes
 }
 
 #[cfg(test)]
@@ -214,8 +202,9 @@ mod tests {
     const PRIME: u128 = (1 << 127) - 1;
 
     fn limbs(x: u128) -> [u64; 2] {
-        let (low, high) = split(x);
-        [low, high]
+        let mut limbs = [0; 2];
+        from_bytes(&mut limbs, &x.to_be_bytes()).expect("two limbs");
+        limbs
     }
 
     #[test]

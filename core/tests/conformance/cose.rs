@@ -214,6 +214,25 @@ fn no_parameter_is_there_twice() {
     }
 }
 
+/// Each is compared with all before it, so that whoever made a million would have made us work for hours.
+#[test]
+fn the_parameters_of_both_headers_are_counted() {
+    let more = |head: &str, many: i64| {
+        let mut map = Vec::new();
+        for label in 0..many {
+            cbor::push_integer(&mut map, 1000 + label);
+            cbor::push_integer(&mut map, 0);
+        }
+        format!("{head}{}", algorithm::hex(&map))
+    };
+    let too_many = Err(Refusal::Malformed("it has more header parameters than anybody makes"));
+    assert!(verify(&signed(ES256, &more("b83f04423131", 62))).is_ok());
+    assert_eq!(verify(&signed(ES256, &more("b84004423131", 63))), too_many);
+    assert!(verify(&signed(&more("b83f0126", 62), KID)).is_ok());
+    assert_eq!(verify(&signed(&more("b8400126", 63), KID)), too_many);
+    assert_eq!(verify(&signed(ES256, &more("ba000f424104423131", 1_000_000))), too_many);
+}
+
 #[test]
 fn headers_that_are_none_are_refused() {
     let no_map = Refusal::Malformed("a header is no map");
