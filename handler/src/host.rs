@@ -94,7 +94,8 @@ where
     F: Future<Output = Fate> + Send + 'static,
 {
     let begun = Instant::now();
-    let deadline = begun + app.settings.deadline;
+    // Settings allow 240 seconds, which no clock overflows at.
+    let deadline = begun.checked_add(app.settings.deadline).unwrap_or(begun);
     let (head, body) = request.into_parts();
     let (share, delivery) = match timeout_at(deadline, receive(&app.load, body)).await {
         Ok(Ok(received)) => received,

@@ -34,7 +34,7 @@ use crate::{
 
 /// The keys of all vaults.
 pub(crate) struct Keys {
-    seats: Vec<Seat>,
+    seats: Vec<Arc<Seat>>,
     /// Says that a seat has changed.
     changes: watch::Sender<()>,
     /// Whose turn it is among vaults that are equally good.
@@ -78,7 +78,7 @@ struct Usable {
 #[derive(Clone)]
 pub(crate) struct Choice {
     pub(crate) key: Arc<SigningKey>,
-    seat: usize,
+    seat: Arc<Seat>,
 }
 
 /// What an item has tried so far.
@@ -101,7 +101,7 @@ pub(crate) struct Surroundings<'a> {
 impl Keys {
     pub(crate) fn new(vaults: Vec<Vault>) -> Self {
         let seat = |vault| Seat { vault, budget: Budget::default(), state: Mutex::default(), look: Notify::new() };
-        let seats = vaults.into_iter().map(seat).collect();
+        let seats = vaults.into_iter().map(seat).map(Arc::new).collect();
         Self { seats, changes: watch::Sender::new(()), turn: AtomicUsize::new(0), items: AtomicU64::new(0) }
     }
 
@@ -135,7 +135,7 @@ impl Keys {
                 Some(_) if settled => {
                     has_looked = true;
                     let hopeful = self.seats.iter().filter(|seat| !seat.state().is_hopeless);
-                    join_all(hopeful.map(Seat::look_again)).await;
+                    join_all(hopeful.map(|seat| seat.look_again())).await;
                 }
                 // The sender lives as long as `self`.
                 _ => drop(changes.changed().await),
@@ -151,7 +151,7 @@ impl Keys {
         attempts: &Attempts,
         digest: &[u8],
     ) -> Result<vault::Signature, Failure> {
-        let seat = &self.seats[choice.seat];
+        let seat = &choice.seat;
         if let Some(failure) = seat.budget.reason() {
             trail.note(&failure);
         }
@@ -187,8 +187,8 @@ impl Keys {
         wanted: Option<Hash>,
     ) -> Result<Choice, Failure> {
         trail.note(&failure);
-        let seat = &self.seats[choice.seat];
-        attempts.failures += 1;
+        let seat = &choice.seat;
+        attempts.failures = attempts.failures.saturating_add(1);
         if failure.is(401) && !attempts.token_replaced {
             attempts.token_replaced = true;
             seat.vault.credential().distrust();
@@ -198,8 +198,7 @@ impl Keys {
         if failure.is(429) {
             // The budget sees to the wait, in which the item keeps its place.
             let next = self.pick(wanted, &attempts.refused, false).ok_or_else(|| failure.clone())?;
-            let opens = Instant::now() + self.seats[next.seat].budget.pause();
-            return if opens < trail.deadline() { Ok(next) } else { Err(failure) };
+            return if trail.allows(next.seat.budget.pause()) { Ok(next) } else { Err(failure) };
         }
         if failure.transient {
             seat.rest(failure.retry_after);
@@ -233,7 +232,7 @@ impl Keys {
         // Another algorithm than the wanted one is no choice while a vault may have it, now or later: that would reject an
         // item which can succeed.
         let (mut all_known, mut has_fitting) = (true, false);
-        for (number, seat) in self.seats.iter().enumerate() {
+        for seat in &self.seats {
             let state = seat.state();
             let Some(Usable { key, life }) = &state.key else {
                 all_known = false;
@@ -243,7 +242,7 @@ impl Keys {
             if life.can_sign(today) && !refused.contains(&key.kid) {
                 let rest = state.rest.map_or(Duration::ZERO, |(_, until)| until.saturating_duration_since(now));
                 let rest = rest.max(seat.budget.delay());
-                choices.push((rest, Choice { key: Arc::clone(key), seat: number }));
+                choices.push((rest, Choice { key: Arc::clone(key), seat: Arc::clone(seat) }));
             }
         }
         if has_fitting || !all_known {
@@ -254,7 +253,7 @@ impl Keys {
             let soonest = choices.into_iter().min_by_key(|(rest, _)| *rest);
             return soonest.filter(|_| !rested).map(|(_, choice)| choice);
         }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % awake;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(awake).unwrap_or_default();
         choices.into_iter().filter(|(rest, _)| rest.is_zero()).nth(turn).map(|(_, choice)| choice)
     }
 
@@ -281,7 +280,7 @@ impl Seat {
         state.failures = state.failures.saturating_add(1);
         let wait = backoff(state.failures).max(wish.unwrap_or_default()).min(LONGEST_REST);
         let now = Instant::now();
-        state.rest = Some((now, now + wait));
+        state.rest = now.checked_add(wait).map(|until| (now, until));
     }
 
     /// Returns when the keeper has looked once more.
@@ -306,7 +305,7 @@ fn fits(wanted: Option<Hash>, key: &SigningKey) -> bool {
 }
 
 async fn wait_within(trail: &Trail, wait: Duration, failure: &Failure) -> Result<(), Failure> {
-    if Instant::now() + wait >= trail.deadline() {
+    if !trail.allows(wait) {
         return Err(failure.clone());
     }
     tracing::debug!(wait_ms = wait.as_millis(), error = failure.message, "trying again");

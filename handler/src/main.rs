@@ -5,6 +5,10 @@
 //! [`provenance`] is what a result says of how it came about, [`keys`] follows the keys through their rotations, [`publication`] has them published before they are used, and
 //! [`retry`] is the patience that all of them share.
 
+// No input reaches a panic: what could is written otherwise, or proved not to, where it stands.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
+#![cfg_attr(not(test), deny(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used))]
+
 mod app;
 mod host;
 mod keys;

@@ -38,7 +38,7 @@ impl Publication {
     /// Returns once all of these keys are published, for as long as that takes.
     pub(crate) async fn publish(&self, keys: &[(&str, &PublicKey)], results: &Container, report: impl Fn(&Failure)) {
         let mut known = self.0.lock().await;
-        let mut failures = 0;
+        let mut failures = 0_u32;
         loop {
             let (mut set, etag) = match known.take() {
                 Some(known) => known,
@@ -58,7 +58,7 @@ impl Publication {
                 }
                 Err(error) => Failure::from(&error),
             };
-            failures += 1;
+            failures = failures.saturating_add(1);
             // Somebody else has published in between: their keys must not be lost, so all is read again. But a race is not
             // lost for ever.
             if !is_race(&failure) || failures > RACES {
@@ -71,7 +71,7 @@ impl Publication {
 }
 
 async fn read(results: &Container, report: &impl Fn(&Failure)) -> (JwkSet, Option<Etag>) {
-    let mut failures = 0;
+    let mut failures = 0_u32;
     loop {
         let attempt = async {
             results.credential().get_token(&[STORAGE_SCOPE], None).await?;
@@ -81,7 +81,7 @@ async fn read(results: &Container, report: &impl Fn(&Failure)) -> (JwkSet, Optio
             Ok(read) => return read,
             Err(error) => Failure::from(&error),
         };
-        failures += 1;
+        failures = failures.saturating_add(1);
         report(&failure);
         settle(results, &failure);
         pause("key set", failures, &failure).await;

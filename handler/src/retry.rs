@@ -28,6 +28,11 @@ impl Trail {
         self.deadline
     }
 
+    /// Whether there is time for such a wait, and for something after it.
+    pub(crate) fn allows(&self, wait: Duration) -> bool {
+        self.deadline.saturating_duration_since(Instant::now()) > wait
+    }
+
     /// The item has come to this stage; what went wrong before is overcome.
     pub(crate) fn enter(&self, stage: Stage) {
         *self.latest() = (stage, None);
@@ -57,7 +62,7 @@ pub(crate) async fn until_deadline<T, F>(
 where
     F: Future<Output = azure_core::Result<T>>,
 {
-    let mut failures = 0;
+    let mut failures = 0_u32;
     let mut token_replaced = false;
     loop {
         let failure = match call().await {
@@ -72,9 +77,9 @@ where
         } else if !failure.transient {
             return Err(failure);
         }
-        failures += 1;
+        failures = failures.saturating_add(1);
         let wait = backoff(failures).max(failure.retry_after.unwrap_or_default());
-        if Instant::now() + wait >= trail.deadline {
+        if !trail.allows(wait) {
             return Err(failure);
         }
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -96,14 +101,15 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// 200 ms doubled by each failure up to 10 s, less a random half, so that items that failed together do not return
 /// together.
 pub(crate) fn backoff(failures: u32) -> Duration {
-    let full = Duration::from_millis(200).saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST_BACKOFF);
-    let half = full / 2;
+    let doubled = 2_u64.saturating_pow(failures.saturating_sub(1));
+    let half = doubled.saturating_mul(SHORTEST_BACKOFF_MS).min(LONGEST_BACKOFF_MS) / 2;
     // Each hasher of the standard library has keys of its own, which is all the chance that is needed here.
     let chance = RandomState::new().build_hasher().finish();
-    half + half * u32::try_from(chance % 1000).unwrap_or_default() / 1000
+    Duration::from_millis(half.saturating_add(half.saturating_mul(chance % 1000) / 1000))
 }
 
-const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+const SHORTEST_BACKOFF_MS: u64 = 200;
+const LONGEST_BACKOFF_MS: u64 = 10_000;
 
 #[cfg(test)]
 mod tests {

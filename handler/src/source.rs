@@ -100,20 +100,21 @@ impl Sources {
         let first = self.range(trail, blob, blob.etag.as_deref(), 0..RANGE).await?;
         let etag = first.etag.or_else(|| blob.etag.clone()).unwrap_or_default();
         let mut sink = begin(first.total);
-        let mut offset = 0;
+        let mut offset = 0_u64;
         let (mut pieces, mut bytes) = (first.pieces, first.bytes);
         loop {
             for turn in pieces.iter().flat_map(|piece| piece.chunks(TURN)) {
                 take(&mut sink, turn);
                 tokio::task::yield_now().await;
             }
-            offset += bytes;
+            offset = offset.saturating_add(bytes);
             if offset >= first.total {
                 return Ok((sink, etag));
             }
             // The last range's memory is free before the next one comes.
             drop(pieces);
-            let next = self.range(trail, blob, Some(&etag), offset..(offset + RANGE).min(first.total)).await?;
+            let next =
+                self.range(trail, blob, Some(&etag), offset..offset.saturating_add(RANGE).min(first.total)).await?;
             if next.bytes == 0 || next.total != first.total {
                 return Err(Fault::Never(Reason::SourceChanged, CHANGED.to_owned()));
             }

@@ -187,7 +187,8 @@ impl Life {
     /// How long it is until this changes by itself.
     pub(crate) fn until_change(&self, now: OffsetDateTime) -> Option<Duration> {
         let ahead = [self.not_before, self.expires].into_iter().flatten().filter(|at| self.enabled && *at > now);
-        ahead.min().and_then(|at| (at - now).try_into().ok())
+        let seconds = ahead.min()?.unix_timestamp().checked_sub(now.unix_timestamp())?;
+        seconds.try_into().ok().map(Duration::from_secs)
     }
 }
 

@@ -287,7 +287,7 @@ impl Pace {
         };
         self.last_pressed = now;
         // A timer that fires a little early must not make this spin.
-        Err(now + wait.max(Duration::from_millis(1)))
+        Err(now.checked_add(wait.max(Duration::from_millis(1))).unwrap_or(now))
     }
 
     /// The vault has refused, having borne so many requests per second before.
@@ -304,7 +304,7 @@ impl Pace {
     }
 
     fn pause(&mut self, now: Instant, pause: Duration) {
-        self.opens = self.opens.max(now + pause);
+        self.opens = self.opens.max(now.checked_add(pause).unwrap_or(now));
         self.saved = 0.0;
     }
 }
@@ -324,7 +324,7 @@ struct Window {
 }
 
 const SLICES: usize = 100;
-const SLICE: Duration = Duration::from_millis(100);
+const SLICE_MS: u128 = 100;
 const SECONDS: f64 = 10.0;
 
 impl Default for Window {
@@ -348,7 +348,7 @@ impl Window {
 
     /// Empties the slices that are too old.
     fn forget(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.origin).as_millis() / SLICE.as_millis();
+        let passed = now.saturating_duration_since(self.origin).as_millis() / SLICE_MS;
         let newest = usize::try_from(passed).unwrap_or(usize::MAX).max(self.newest);
         for old in (self.newest..newest).take(SLICES) {
             if let Some(slice) = self.slices.get_mut(old.wrapping_add(1) % SLICES) {

@@ -39,7 +39,7 @@ impl Keys {
         self.offer(seat, Arc::new(key), life);
 
         let mut wait = SHORTEST_REFRESH;
-        let mut failures = 0;
+        let mut failures = 0_u32;
         loop {
             tokio::time::sleep(SHORTEST_REFRESH).await;
             tokio::select! {
@@ -54,7 +54,7 @@ impl Keys {
                 }
                 Err(error) => {
                     let failure = Failure::from(&error);
-                    failures += 1;
+                    failures = failures.saturating_add(1);
                     wait = backoff(failures).min(around.settings.key_refresh);
                     if failure.is(401) {
                         seat.vault.credential().distrust();
@@ -98,15 +98,15 @@ impl Keys {
 
     /// The version to begin with, whatever it can do, however long it takes to get it.
     async fn first(&self, seat: &Seat, settings: &Settings) -> Result<KeyVersion, Fatal> {
-        let mut missing = 0;
-        let mut failures = 0;
+        let mut missing = 0_u32;
+        let mut failures = 0_u32;
         loop {
             let begun = Instant::now();
             let failure = match seat.vault.look_up().await {
                 Ok(key) => return Ok(key),
                 Err(error) => Failure::from(&error),
             };
-            failures += 1;
+            failures = failures.saturating_add(1);
             if failure.is(401) {
                 seat.vault.credential().distrust();
             }
@@ -117,7 +117,7 @@ impl Keys {
                 (state.failure, state.is_settled, state.looked) = (Some(told), is_settled, Some(begun));
             });
             if failure.is(404) {
-                missing += 1;
+                missing = missing.saturating_add(1);
             }
             if missing == LOOK_UPS_UNTIL_MISSING {
                 let cause = format!(
