@@ -1,6 +1,6 @@
 //! The REST interface: who may ask, what is asked, and the answer's shape.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -16,7 +16,8 @@ use super::{
     AUDIENCE, Vault,
     bodies::{CreateBody, SignBody, UpdateBody, VerifyBody, base64url, digest, fitting, known_operations},
     errors::VaultError,
-    store::{self, Version},
+    store::{self, Store, Version},
+    throttle::Transaction,
 };
 use crate::local::{identity::uuid, listener};
 
@@ -63,14 +64,34 @@ async fn result(vault: &Vault, request: &Request<Bytes>) -> Result<Value, VaultE
     authorize(vault, request.headers())?;
     let query = request.uri().query().unwrap_or_default();
     let api_version = api_version(query)?;
+    let segments: Vec<&str> = request.uri().path().trim_start_matches('/').split('/').collect();
     {
         let mut state = vault.state();
-        if let Some(limit) = state.limit {
-            state.vault(&name).throttle(limit)?;
-        }
+        let limit = state.limit;
+        let store = state.vault(&name);
+        let transaction = transaction(store, &segments, request.body());
+        store.throttle.admit(limit, transaction, Instant::now())?;
     }
     let call = Call { vault, name: &name, api_version, query, body: request.body() };
-    call.route(request.method().as_str(), request.uri().path()).await
+    call.route(request.method().as_str(), &segments).await
+}
+
+/// As what a request counts, whether it succeeds or not.
+fn transaction(store: &Store, segments: &[&str], body: &[u8]) -> Transaction {
+    let named = |key, version| store.version(key, version).map(|version| &version.made_of);
+    match segments {
+        ["keys", _, "create"] => {
+            let body: Value = serde_json::from_slice(body).unwrap_or_default();
+            Transaction::Create { hsm: body["kty"].as_str().is_some_and(|kty| kty.ends_with("-HSM")) }
+        }
+        ["keys", key, "rotate"] => Transaction::Create { hsm: named(key, None).is_ok_and(|made_of| made_of.hsm) },
+        ["keys", key, rest @ ..] => {
+            let version = rest.first().copied().filter(|version| !version.is_empty());
+            let made_of = named(key, version).or_else(|_| named(key, None));
+            made_of.map_or(Transaction::OfVault, |made_of| Transaction::OfKey { spec: made_of.spec, hsm: made_of.hsm })
+        }
+        _ => Transaction::OfVault,
+    }
 }
 
 /// The first label of the host name, in lower case.
@@ -118,9 +139,8 @@ struct Call<'a> {
 
 impl Call<'_> {
     /// An absent version may also be written as an empty segment, which is how the SDKs ask for the newest.
-    async fn route(&self, method: &str, path: &str) -> Result<Value, VaultError> {
-        let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        match (method, segments.as_slice()) {
+    async fn route(&self, method: &str, segments: &[&str]) -> Result<Value, VaultError> {
+        match (method, segments) {
             ("GET", ["keys"] | ["keys", ""]) => self.list_keys(),
             ("GET", ["keys", key] | ["keys", key, ""]) => self.get(key, None),
             ("GET", ["keys", key, "versions"]) => self.list_versions(key),
@@ -149,7 +169,7 @@ impl Call<'_> {
             (_, ["keys" | "deletedkeys"] | ["keys" | "deletedkeys", _]) => {
                 Err(VaultError::method_not_allowed(method, ""))
             }
-            _ => Err(VaultError::no_such_resource(path)),
+            _ => Err(VaultError::no_such_resource(&segments.join("/"))),
         }
     }
 

@@ -5,7 +5,7 @@ use std::{error::Error, fmt};
 use bytes::Bytes;
 use hyper::{
     Response, StatusCode,
-    header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{HeaderValue, WWW_AUTHENTICATE},
 };
 use serde_json::json;
 
@@ -27,19 +27,17 @@ pub struct VaultError {
     pub message: String,
     /// `error.innererror.code`.
     pub inner: Option<&'static str>,
-    extra: Option<Extra>,
+    challenge: Option<Challenge>,
 }
 
+/// What is wrong with the token, if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Extra {
-    Challenge(Option<String>),
-    RetryAfter(u64),
-}
+struct Challenge(Option<String>);
 
 impl VaultError {
     pub(super) fn missing_token() -> Self {
         let message = "AKV10000: Request is missing a Bearer or PoP token.".to_owned();
-        Self { extra: Some(Extra::Challenge(None)), ..Self::new(401, "Unauthorized", message, None) }
+        Self { challenge: Some(Challenge(None)), ..Self::new(401, "Unauthorized", message, None) }
     }
 
     pub(super) fn invalid_token(error: &TokenError) -> Self {
@@ -51,7 +49,7 @@ impl VaultError {
             }
             TokenError::Lifetime => "[TokenExpired] Error validating token: 'S2S12086'.".to_owned(),
         };
-        Self { extra: Some(Extra::Challenge(Some(message.clone()))), ..Self::new(401, "Unauthorized", message, None) }
+        Self { challenge: Some(Challenge(Some(message.clone()))), ..Self::new(401, "Unauthorized", message, None) }
     }
 
     pub(super) fn bad_parameter(message: impl Into<String>) -> Self {
@@ -87,10 +85,12 @@ impl VaultError {
         Self::new(403, "Forbidden", message, Some(inner))
     }
 
-    pub(super) fn throttled(retry_after: u64) -> Self {
+    /// With no `Retry-After`: the service's answers to `sign`, as clients logged them in full in 2021 (dotnet/sign#403) and
+    /// 2023 (vcsjones/AzureSignTool#219), have none, and its throttling guidance is to wait 1, 2, 4, 8, 16 seconds.
+    pub(super) fn throttled() -> Self {
         let message = "Request was not processed because too many requests were received. Reason: \
                        VaultRequestTypeLimitReached";
-        Self { extra: Some(Extra::RetryAfter(retry_after)), ..Self::new(429, "Throttled", message, None) }
+        Self::new(429, "Throttled", message, None)
     }
 
     pub(super) fn method_not_allowed(method: &str, operation: &str) -> Self {
@@ -98,7 +98,7 @@ impl VaultError {
     }
 
     pub(super) fn no_such_resource(path: &str) -> Self {
-        Self::new(404, "NotFound", format!("The local vault has no resource {path}"), None)
+        Self::new(404, "NotFound", format!("The local vault has no resource /{path}"), None)
     }
 
     pub(super) fn internal(message: impl Into<String>) -> Self {
@@ -113,23 +113,16 @@ impl VaultError {
         }
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = listener::json(status, &json!({"error": error}));
-        let headers = response.headers_mut();
-        match &self.extra {
-            None => {}
-            Some(Extra::Challenge(invalid)) => {
-                if let Ok(value) = HeaderValue::try_from(challenge(invalid.as_deref())) {
-                    headers.insert(WWW_AUTHENTICATE, value);
-                }
-            }
-            Some(Extra::RetryAfter(seconds)) => {
-                headers.insert(RETRY_AFTER, HeaderValue::from(*seconds));
-            }
+        if let Some(Challenge(invalid)) = &self.challenge
+            && let Ok(value) = HeaderValue::try_from(challenge(invalid.as_deref()))
+        {
+            response.headers_mut().insert(WWW_AUTHENTICATE, value);
         }
         response
     }
 
     fn new(status: u16, code: &'static str, message: impl Into<String>, inner: Option<&'static str>) -> Self {
-        Self { status, code, message: message.into(), inner, extra: None }
+        Self { status, code, message: message.into(), inner, challenge: None }
     }
 }
 

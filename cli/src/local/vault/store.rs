@@ -1,7 +1,7 @@
 //! What a vault holds: keys, each with its versions, and those that are deleted but recoverable.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -13,9 +13,8 @@ use serde_json::{Value, json};
 use super::{
     errors::VaultError,
     keys::{KeySpec, PrivateKey},
+    throttle::Throttle,
 };
-
-const THROTTLE_WINDOW: Duration = Duration::from_secs(10);
 
 /// How long a deleted key can be recovered, days.
 const RECOVERABLE_DAYS: u64 = 90;
@@ -59,7 +58,7 @@ pub(super) struct Version {
 pub(super) struct Store {
     keys: BTreeMap<String, Vec<Version>>,
     deleted: BTreeMap<String, Deleted>,
-    recent: VecDeque<Instant>,
+    pub(super) throttle: Throttle,
     /// How long a version that is added now is unknown to requests.
     readiness_delay: Duration,
 }
@@ -283,21 +282,6 @@ impl Store {
 
     pub(super) fn purge(&mut self, name: &str) -> Result<(), VaultError> {
         self.deleted.remove(name).map(drop).ok_or_else(|| VaultError::deleted_key_not_found(name))
-    }
-
-    /// Counts an operation against a limit for ten seconds.
-    pub(super) fn throttle(&mut self, limit: u32) -> Result<(), VaultError> {
-        let now = Instant::now();
-        while self.recent.front().is_some_and(|&at| now.duration_since(at) >= THROTTLE_WINDOW) {
-            self.recent.pop_front();
-        }
-        if self.recent.len() < limit as usize {
-            self.recent.push_back(now);
-            return Ok(());
-        }
-        let free =
-            self.recent.front().map_or(THROTTLE_WINDOW, |&at| THROTTLE_WINDOW.saturating_sub(now.duration_since(at)));
-        Err(VaultError::throttled(free.as_secs() + 1))
     }
 }
 
