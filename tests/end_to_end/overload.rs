@@ -3,14 +3,18 @@
 #![cfg(target_os = "linux")]
 
 use std::{
-    fs,
+    fs, io,
     time::{Duration, Instant},
 };
 
 use futures::future::join_all;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use signet::local::tap::{Action, Fault};
-use tokio::{io::AsyncReadExt as _, net::TcpStream, task::JoinSet};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinSet,
+};
 
 use crate::{
     wire::{Connection, exchange, invocation},
@@ -35,18 +39,15 @@ async fn ten_thousand_at_once_are_done_or_handed_back_at_once_in_bounded_memory(
     let port = world.host.port();
     let mut invocations = JoinSet::new();
     for number in 1..=AT_ONCE {
-        invocations.spawn(async move {
-            let answer = exchange(port, "POST", "/sign", invocation(&item(number)).as_bytes()).await;
-            (answer.status, answer.code().to_owned(), begun.elapsed())
-        });
+        invocations.spawn(async move { (status(port, &item(number)).await, begun.elapsed()) });
     }
     // Of a connection that is slow to ask, nothing but its end may be seen: to the host that is the same.
     let (mut last, mut cut) = (Duration::ZERO, 0);
     for _ in TAKEN..AT_ONCE {
-        match invocations.join_next().await.expect("an answer to each") {
-            Ok((503, code, took)) if code == "overloaded" => last = took,
-            Ok(answer) => panic!("{answer:?}"),
-            Err(_) => cut += 1,
+        match invocations.join_next().await.expect("an answer to each").expect("no panic") {
+            (Ok(503), took) => last = took,
+            (Err(_), _) => cut += 1,
+            answer => panic!("{answer:?}"),
         }
     }
     let peak = peak_kib(&world);
@@ -56,11 +57,11 @@ async fn ten_thousand_at_once_are_done_or_handed_back_at_once_in_bounded_memory(
     assert!(last < Duration::from_secs(20), "{last:?}");
 
     world.deployment.taps.vault.heal();
-    for (status, code, _) in invocations.join_all().await {
-        assert_eq!((status, code.as_str()), (200, ""), "what was taken is done");
+    for (answer, _) in invocations.join_all().await {
+        assert_eq!(answer.expect("an answer"), 200, "what was taken is done");
     }
     assert_eq!(world.result_names().await.len(), TAKEN + 1);
-    let held = async || (self::descriptors(&world) <= descriptors + 64).then_some(());
+    let held = async || (self::descriptors(&world) <= descriptors + 128).then_some(());
     eventually("the end of the connections", held).await;
     assert!(world.sign(&item(AT_ONCE + 1)).await.outcome.succeeded());
 }
@@ -109,14 +110,16 @@ async fn a_host_that_is_slow_or_gone_leaves_nothing_behind() {
 
     // Gone in the middle of the head, of the body, and while the item is under way.
     for part in [&b"POST /sign HT"[..], head.as_bytes(), format!("{head}{}", &body[..20]).as_bytes()] {
-        for _ in 0..20 {
+        for _ in 0..100 {
             Connection::open(port).await.write(part).await;
         }
     }
     for _ in 0..20 {
         Connection::open(port).await.write(format!("{head}{body}").as_bytes()).await;
     }
-    eventually("the end of the connections", async || (descriptors(&world) <= before + 20).then_some(())).await;
+    // The items' own connections, to the vault and to storage, are kept for the next ones.
+    let held = async || (descriptors(&world) <= before + 40).then_some(());
+    eventually("the end of the connections", held).await;
     eventually("the item's result", async || world.result("1.jws.json").await).await;
     assert!(world.sign(&item(2)).await.outcome.succeeded());
 }
@@ -147,6 +150,18 @@ async fn connections_above_the_limit_are_turned_away_with_an_answer() {
 
 fn item(number: usize) -> String {
     format!(r#"{{"id":"{number}","payload":{number}}}"#)
+}
+
+/// The status with which an invocation is answered, with as little work as can be: there are ten thousand of them.
+async fn status(port: u16, message: &str) -> io::Result<u16> {
+    let body = invocation(message);
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let head = format!("POST /sign HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all((head + &body).as_bytes()).await?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await?;
+    let status = answer.strip_prefix(b"HTTP/1.1 ").and_then(|status| std::str::from_utf8(status).ok());
+    status.and_then(|status| status.parse().ok()).ok_or_else(|| io::Error::other("no HTTP"))
 }
 
 /// This process, and the handler that it starts, may have as many connections as the system allows.

@@ -19,8 +19,8 @@ use tokio::{
 /// closes what was idle for a minute or two, so none is ended just as it is used again.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(5);
 /// So many connections are being told at a time that there is no place for them; the system keeps the others waiting.
-const TURNED_AWAY: usize = 256;
-const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(5);
+const TURNED_AWAY: usize = 1024;
+const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Listens on the host's port. A restarted handler gets the port of the one before, so a busy port is tried again.
 pub(crate) async fn listen(port: u16) -> io::Result<TcpListener> {
@@ -71,7 +71,7 @@ pub(super) async fn serve(listener: TcpListener, most: usize, router: Router) {
 async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
     stream.write_all(NO_PLACE.as_bytes()).await?;
     stream.shutdown().await?;
-    let mut unread = [0; 1024];
+    let mut unread = [0; 512];
     while stream.read(&mut unread).await? > 0 {}
     Ok(())
 }
