@@ -44,7 +44,7 @@ async fn an_upload_is_an_event_on_the_work_queue_that_no_tap_sees_arrive() {
     let event = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, message).unwrap();
     let event: serde_json::Value = serde_json::from_slice(&event).unwrap();
     assert_eq!(event["subject"], "/blobServices/default/containers/events-uploads/blobs/a b");
-    let url = format!("{}/a%20b", deployment.container_url("uploads"));
+    let url = format!("{}/a%20b", deployment.storage.container_url("uploads"));
     assert_eq!((&event["data"]["url"], &event["data"]["contentLength"]), (&url.into(), &0.into()));
     let [delivery] = &deployment.events().deliveries()[..] else { panic!() };
     assert_eq!((&delivery.message, &delivery.event, &delivery.error), (message, &event, &None));
