@@ -1,11 +1,18 @@
 //! One item, from message to fate: parse, look, read, sign, verify, publish; or reject; or hand back.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use azure_core::Bytes;
 use signet_azure::failure::Failure;
 use signet_core::{
-    algorithm::Hash,
+    algorithm::{Hash, Hasher, hex},
     content::{Content, ContentName, Given, Source},
     draft::{self, Draft, Pass, SigningKey},
     envelope::Delivery,
@@ -14,6 +21,7 @@ use signet_core::{
     work_item::WorkItem,
 };
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use crate::{
     app::App,
@@ -64,7 +72,9 @@ enum Stop {
 pub(crate) async fn sign(app: Arc<App>, delivery: Delivery, invocation_id: String, trail: Trail) -> Fate {
     within_deadline(&trail, async {
         let outcome = match WorkItem::parse(&delivery.message, app.settings.format) {
-            Ok(item) => {
+            Ok(mut item) => {
+                // All publish in one order: of two that want the same names, one has the first, and with it all of them.
+                item.formats.sort_by_key(|format| Format::ALL.iter().position(|known| known == format));
                 Job { app: &app, trail: &trail, delivery: &delivery, item, invocation_id: &invocation_id }.run().await
             }
             Err(Rejection { reason: Reason::UnsupportedEvent, id: Some(id), .. }) if is_own_record(&app, &id) => {
@@ -85,12 +95,15 @@ pub(crate) async fn sign(app: Arc<App>, delivery: Delivery, invocation_id: Strin
 pub(crate) async fn rescue(app: Arc<App>, delivery: Delivery, invocation_id: String, trail: Trail) -> Fate {
     within_deadline(&trail, async {
         trail.enter(Stage::Poison);
+        if let Some(setback) = too_early(&app, &delivery) {
+            return Fate::HandedBack(setback);
+        }
         let mut detail = "the host gave the message up after its last attempt".to_owned();
         let mut id = None;
         match WorkItem::parse(&delivery.message, app.settings.format) {
             Ok(item) => {
                 let job = Job { app: &app, trail: &trail, delivery: &delivery, item, invocation_id: &invocation_id };
-                match job.all_standing().await {
+                match job.all_standing_or_read().await {
                     Ok(Some(done)) => return done,
                     Ok(None) => {}
                     Err(failure) => return Fate::HandedBack(setback(Stage::Poison, failure)),
@@ -110,15 +123,33 @@ pub(crate) async fn rescue(app: Arc<App>, delivery: Delivery, invocation_id: Str
 
 /// Ends an item at its deadline, wherever it is. Nothing is lost by that: it was handed back, and comes again.
 async fn within_deadline(trail: &Trail, work: impl Future<Output = Fate>) -> Fate {
-    match tokio::time::timeout_at(trail.deadline(), work).await {
-        Ok(fate) => fate,
-        Err(_elapsed) => {
+    tokio::select! {
+        // The clock first: a process that stood still must not go on where it was, beside those who went on without it.
+        biased;
+        () = tokio::time::sleep_until(trail.deadline()) => {
             let (stage, failure) = trail.end();
             let because = failure.map_or_else(String::new, |failure| format!("; last: {}", failure.message));
             Fate::HandedBack(Setback { stage, code: "deadline".to_owned(), message: format!("out of time{because}") })
         }
+        fate = work => fate,
     }
 }
+
+/// Why a message that the host gave up a moment ago must wait: where its lease was lost, an earlier delivery may still be
+/// under way, and publish yet. All of them had begun before, so they are over when their time is.
+fn too_early(app: &App, delivery: &Delivery) -> Option<Setback> {
+    let age = OffsetDateTime::now_utc() - delivery.inserted?;
+    let wait = app.settings.deadline + GRACE;
+    if age > wait {
+        return None;
+    }
+    let message = format!("a delivery that began less than {} s ago may still be under way", wait.as_secs());
+    Some(Setback { stage: Stage::Poison, code: "too-early".to_owned(), message })
+}
+
+/// For an upload that had left when its delivery's time was over, for clocks that differ, and since the host tells the time of
+/// insertion in whole seconds.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// One delivery of one item.
 struct Job<'a> {
@@ -286,15 +317,53 @@ impl Job<'_> {
 
     /// The item's fate if all its results stand.
     fn done(&self, id: &str, standing: &[Option<Metadata>]) -> Option<Fate> {
+        (self.own(standing).count() == standing.len()).then(|| self.adopted(id))
+    }
+
+    fn adopted(&self, id: &str) -> Fate {
         let adopted = |format: &Format| Published { name: name(id, *format), adopted: true };
-        let all_stand = self.own(standing).count() == standing.len();
-        all_stand.then(|| Fate::Done { id: id.to_owned(), results: self.item.formats.iter().map(adopted).collect() })
+        Fate::Done { id: id.to_owned(), results: self.item.formats.iter().map(adopted).collect() }
     }
 
     /// The item's fate if all its results stand, as far as that can be told without reading a source.
     async fn all_standing(&self) -> Result<Option<Fate>, Failure> {
         let Some(id) = self.early_id() else { return Ok(None) };
         Ok(self.done(&id, &self.standing(&id).await?))
+    }
+
+    /// The same, where a source is read if nothing else can tell: a message that was given up has another id than before.
+    async fn all_standing_or_read(&self) -> Result<Option<Fate>, Failure> {
+        let (app, trail) = (self.app, self.trail);
+        if let Some(done) = self.all_standing().await? {
+            return Ok(Some(done));
+        }
+        let Content::Source(source) = &self.item.content else { return Ok(None) };
+        let Ok(blob) = self.allowed(source) else { return Ok(None) };
+        if let Some(id) = self.early_id()
+            && self.standing(&id).await?.iter().any(Option::is_none)
+        {
+            return Ok(None);
+        }
+        let begun = AtomicBool::new(false);
+        let begin = |_| {
+            begun.store(true, Ordering::Relaxed);
+            Hash::Sha256.hasher()
+        };
+        // What takes too long to be read, or cannot be read, must not wait until its life in the queue ends.
+        let patience = Instant::now() + app.settings.deadline / 2;
+        let read = tokio::time::timeout_at(patience, app.sources.read(trail, &blob, begin, Hasher::update)).await;
+        let (hasher, etag) = match read {
+            Ok(Ok(read)) => read,
+            Ok(Err(Fault::Later(failure))) if failure.transient => return Err(failure),
+            Err(_elapsed) if !begun.load(Ordering::Relaxed) => return Err(trail.end().1.unwrap_or_else(no_answer)),
+            Ok(Err(_)) | Err(_) => return Ok(None),
+        };
+        let content = ContentName::of_source(hex(&hasher.finish()));
+        let (id, origin) = (self.item.id(&content), self.origin(&content, Some(&etag)));
+        let standing = self.standing(&id).await?;
+        let mut named = self.item.formats.iter().zip(&standing);
+        let are_ours = named.all(|(format, standing)| standing.as_ref().is_some_and(|one| origin.is_of(one, *format)));
+        Ok(are_ours.then(|| self.adopted(&id)))
     }
 
     /// Everything of the results but the signatures.
@@ -406,6 +475,12 @@ fn vaults_fault(key: &SigningKey, what: &str) -> Stop {
     tracing::error!(kid = key.kid, what, "the vault returned a signature that is not good; nothing was published");
     let message = format!("the vault's signature is not good: {what}");
     Stop::HandBack(Setback { stage: Stage::Verify, code: "bad-signature".to_owned(), message })
+}
+
+/// A service that has not begun to answer.
+fn no_answer() -> Failure {
+    let message = "no answer yet".to_owned();
+    Failure { status: None, code: "io".to_owned(), message, retry_after: None, transient: true }
 }
 
 fn hand_back(stage: Stage, failure: Failure) -> Stop {
