@@ -6,6 +6,7 @@
 //! [`retry`] is the patience that all of them share.
 
 mod app;
+mod fault;
 mod host;
 mod keys;
 mod log;

@@ -1,18 +1,13 @@
 //! One item, from message to fate: parse, look, read, sign, verify, publish; or reject; or hand back.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+mod rescue;
+
+use std::{fmt, sync::Arc};
 
 use azure_core::Bytes;
 use signet_azure::failure::Failure;
 use signet_core::{
-    algorithm::{Hash, Hasher, hex},
+    algorithm::Hash,
     content::{Content, ContentName, Given, Source},
     draft::{self, Draft, Pass, SigningKey},
     envelope::Delivery,
@@ -21,10 +16,11 @@ use signet_core::{
     work_item::WorkItem,
 };
 use time::OffsetDateTime;
-use tokio::time::Instant;
 
+pub(crate) use self::rescue::rescue;
 use crate::{
     app::App,
+    fault,
     keys::{Attempts, Choice},
     provenance::{self, Metadata, Origin},
     rejections,
@@ -91,36 +87,6 @@ pub(crate) async fn sign(app: Arc<App>, delivery: Delivery, invocation_id: Strin
     .await
 }
 
-/// Keeps what the host gave up: a record, unless the results stand and only the message was not deleted.
-pub(crate) async fn rescue(app: Arc<App>, delivery: Delivery, invocation_id: String, trail: Trail) -> Fate {
-    within_deadline(&trail, async {
-        trail.enter(Stage::Poison);
-        if let Some(setback) = too_early(&app, &delivery) {
-            return Fate::HandedBack(setback);
-        }
-        let mut detail = "the host gave the message up after its last attempt".to_owned();
-        let mut id = None;
-        match WorkItem::parse(&delivery.message, app.settings.format) {
-            Ok(item) => {
-                let job = Job { app: &app, trail: &trail, delivery: &delivery, item, invocation_id: &invocation_id };
-                match job.all_standing_or_read().await {
-                    Ok(Some(done)) => return done,
-                    Ok(None) => {}
-                    Err(failure) => return Fate::HandedBack(setback(Stage::Poison, failure)),
-                }
-                id = job.early_id();
-            }
-            Err(rejection) => {
-                detail = format!("{detail}; it is also {}: {}", rejection.reason, rejection.detail);
-                id = rejection.id.or(id);
-            }
-        }
-        let rejection = Rejection { reason: Reason::AttemptsExhausted, stage: Stage::Poison, detail, id };
-        reject(&app, &trail, &delivery, rejection, &invocation_id).await
-    })
-    .await
-}
-
 /// Ends an item at its deadline, wherever it is. Nothing is lost by that: it was handed back, and comes again.
 async fn within_deadline(trail: &Trail, work: impl Future<Output = Fate>) -> Fate {
     tokio::select! {
@@ -134,22 +100,6 @@ async fn within_deadline(trail: &Trail, work: impl Future<Output = Fate>) -> Fat
         fate = work => fate,
     }
 }
-
-/// Why a message that the host gave up a moment ago must wait: where its lease was lost, an earlier delivery may still be
-/// under way, and publish yet. All of them had begun before, so they are over when their time is.
-fn too_early(app: &App, delivery: &Delivery) -> Option<Setback> {
-    let age = OffsetDateTime::now_utc() - delivery.inserted?;
-    let wait = app.settings.deadline + GRACE;
-    if age > wait {
-        return None;
-    }
-    let message = format!("a delivery that began less than {} s ago may still be under way", wait.as_secs());
-    Some(Setback { stage: Stage::Poison, code: "too-early".to_owned(), message })
-}
-
-/// For an upload that had left when its delivery's time was over, for clocks that differ, and since the host tells the time of
-/// insertion in whole seconds.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// One delivery of one item.
 struct Job<'a> {
@@ -212,13 +162,17 @@ impl Job<'_> {
         }
 
         self.trail.enter(Stage::Key);
+        fault::point("key.before");
         let chosen = app.keys.choose(self.trail, self.wanted_hash()).await;
         let mut choice = chosen.map_err(|failure| hand_back(Stage::Key, failure))?;
+        fault::point("key.after");
         let mut attempts = Attempts::default();
         let mut published: Vec<Published> = Vec::with_capacity(item.formats.len());
         'draft: loop {
             let key = Arc::clone(&choice.key);
+            fault::point("draft.before");
             let drafted = self.draft(&input, &key).await;
+            fault::point("draft.after");
             if let (Err(Stop::Reject(_)), Input::Blob(_)) = (&drafted, &input)
                 && let Ok(Some(done)) = self.all_standing().await
             {
@@ -282,7 +236,10 @@ impl Job<'_> {
     /// What stands under the names of the item's results.
     async fn look(&self, id: &str) -> Result<Vec<Option<Metadata>>, Stop> {
         self.trail.enter(Stage::Resolve);
-        self.standing(id).await.map_err(|failure| hand_back(Stage::Resolve, failure))
+        fault::point("look.before");
+        let standing = self.standing(id).await.map_err(|failure| hand_back(Stage::Resolve, failure));
+        fault::point("look.after");
+        standing
     }
 
     async fn standing(&self, id: &str) -> Result<Vec<Option<Metadata>>, Failure> {
@@ -331,41 +288,6 @@ impl Job<'_> {
         Ok(self.done(&id, &self.standing(&id).await?))
     }
 
-    /// The same, where a source is read if nothing else can tell: a message that was given up has another id than before.
-    async fn all_standing_or_read(&self) -> Result<Option<Fate>, Failure> {
-        let (app, trail) = (self.app, self.trail);
-        if let Some(done) = self.all_standing().await? {
-            return Ok(Some(done));
-        }
-        let Content::Source(source) = &self.item.content else { return Ok(None) };
-        let Ok(blob) = self.allowed(source) else { return Ok(None) };
-        if let Some(id) = self.early_id()
-            && self.standing(&id).await?.iter().any(Option::is_none)
-        {
-            return Ok(None);
-        }
-        let begun = AtomicBool::new(false);
-        let begin = |_| {
-            begun.store(true, Ordering::Relaxed);
-            Hash::Sha256.hasher()
-        };
-        // What takes too long to be read, or cannot be read, must not wait until its life in the queue ends.
-        let patience = Instant::now() + app.settings.deadline / 2;
-        let read = tokio::time::timeout_at(patience, app.sources.read(trail, &blob, begin, Hasher::update)).await;
-        let (hasher, etag) = match read {
-            Ok(Ok(read)) => read,
-            Ok(Err(Fault::Later(failure))) if failure.transient => return Err(failure),
-            Err(_elapsed) if !begun.load(Ordering::Relaxed) => return Err(trail.end().1.unwrap_or_else(no_answer)),
-            Ok(Err(_)) | Err(_) => return Ok(None),
-        };
-        let content = ContentName::of_source(hex(&hasher.finish()));
-        let (id, origin) = (self.item.id(&content), self.origin(&content, Some(&etag)));
-        let standing = self.standing(&id).await?;
-        let mut named = self.item.formats.iter().zip(&standing);
-        let are_ours = named.all(|(format, standing)| standing.as_ref().is_some_and(|one| origin.is_of(one, *format)));
-        Ok(are_ours.then(|| self.adopted(&id)))
-    }
-
     /// Everything of the results but the signatures.
     async fn draft<'a>(&'a self, input: &Input<'a>, key: &'a SigningKey) -> Result<Drafted<'a>, Stop> {
         let now = OffsetDateTime::now_utc().unix_timestamp();
@@ -399,7 +321,10 @@ impl Job<'_> {
         self.trail.enter(Stage::Sign);
         let keys = &self.app.keys;
         loop {
-            let failure = match keys.sign(choice, draft.digest()).await {
+            fault::point("sign.before");
+            let signed = keys.sign(choice, draft.digest()).await;
+            fault::point("sign.after");
+            let failure = match signed {
                 Ok(signature) if signature.kid != key.kid => {
                     return Err(vaults_fault(key, &format!("it signed with {}", signature.kid)));
                 }
@@ -409,7 +334,9 @@ impl Job<'_> {
                 }
                 Err(error) => Failure::from(&error),
             };
+            fault::point("retry.before");
             let next = keys.after(self.trail, choice, failure, attempts, self.wanted_hash()).await;
+            fault::point("retry.after");
             *choice = next.map_err(|failure| hand_back(Stage::Sign, failure))?;
             if choice.key.kid != key.kid {
                 return Ok(None);
@@ -425,7 +352,9 @@ impl Job<'_> {
             metadata,
             content: Bytes::from(result),
         };
+        fault::point("publish.before");
         let created = self.app.results.create(self.trail, &blob).await;
+        fault::point("publish.after");
         match created.map_err(|failure| hand_back(Stage::Publish, failure))? {
             Created::Now => Ok(Published { name: blob.name, adopted: false }),
             Created::Before(standing) if provenance::is_same_request(&standing, &blob.metadata) => {
@@ -444,7 +373,10 @@ impl Job<'_> {
 async fn reject(app: &App, trail: &Trail, delivery: &Delivery, rejection: Rejection, invocation_id: &str) -> Fate {
     trail.enter(Stage::Reject);
     let queue = &app.settings.queue;
-    match rejections::record(&app.rejected, trail, delivery, &rejection, queue, invocation_id).await {
+    fault::point("reject.before");
+    let recorded = rejections::record(&app.rejected, trail, delivery, &rejection, queue, invocation_id).await;
+    fault::point("reject.after");
+    match recorded {
         Ok(record) => Fate::Rejected { rejection, record },
         Err(failure) => Fate::HandedBack(setback(Stage::Reject, failure)),
     }
@@ -475,12 +407,6 @@ fn vaults_fault(key: &SigningKey, what: &str) -> Stop {
     tracing::error!(kid = key.kid, what, "the vault returned a signature that is not good; nothing was published");
     let message = format!("the vault's signature is not good: {what}");
     Stop::HandBack(Setback { stage: Stage::Verify, code: "bad-signature".to_owned(), message })
-}
-
-/// A service that has not begun to answer.
-fn no_answer() -> Failure {
-    let message = "no answer yet".to_owned();
-    Failure { status: None, code: "io".to_owned(), message, retry_after: None, transient: true }
 }
 
 fn hand_back(stage: Stage, failure: Failure) -> Stop {
