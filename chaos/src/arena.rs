@@ -34,8 +34,6 @@ use crate::{
     story::Stories,
 };
 
-/// Seconds that an item may take until it is handed back.
-pub const DEADLINE: u64 = 10;
 /// Faults that are on at the same time.
 const LANES: u64 = 4;
 /// How long nothing may change until it is said that it never will.
@@ -59,6 +57,17 @@ pub struct Arena {
     settings: BTreeMap<String, String>,
 }
 
+/// What is special about an arena.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The name of its queue, and of what belongs to that.
+    pub name: &'static str,
+    /// Deliveries until the host gives a message up.
+    pub max_dequeue_count: u32,
+    /// Seconds that an item may take until it is handed back.
+    pub deadline: u64,
+}
+
 /// Is told how far it is.
 pub type Watch<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
@@ -75,13 +84,13 @@ impl Arena {
         root: &AppRoot,
         handler: &Path,
         seed: u64,
-        (name, max_dequeue_count): (&str, u32),
+        Terms { name, max_dequeue_count, deadline }: Terms,
     ) -> Result<Self> {
         let deployment = Arc::new(Deployment::start(stack, name).await.context("a deployment")?);
         deployment.issuer.set_lifetime(TOKEN_LIFE);
         let key = deployment.create_key(KEY, KeySpec::P256).await.context("a key")?;
         let mut settings = deployment.settings(&key);
-        for (name, value) in [("SIGNET_DEADLINE", DEADLINE.to_string()), ("SIGNET_KEY_REFRESH", "2".to_owned())] {
+        for (name, value) in [("SIGNET_DEADLINE", deadline.to_string()), ("SIGNET_KEY_REFRESH", "2".to_owned())] {
             settings.insert(name.to_owned(), value);
         }
         let stories = Stories::default();
@@ -119,7 +128,7 @@ impl Arena {
     ) -> Result<Findings> {
         let is_calm = AtomicBool::new(false);
         let feeding = async {
-            let fed = self.feed.send(messages, hosts, &self.standing).await;
+            let fed = self.send(hosts, messages).await;
             // Faults end while there is still something to do.
             while fed.is_ok() && self.feed.progress().1 > messages.len() / 50 {
                 sleep(Duration::from_millis(100)).await;
@@ -141,6 +150,17 @@ impl Arena {
         fed.and(looked)?;
         faults::mend(&self.deployment);
         self.drain(watch).await
+    }
+
+    /// Sends messages.
+    pub async fn send(&self, hosts: &Arc<Hosts>, messages: &[Message]) -> Result<()> {
+        self.feed.send(messages, hosts, &self.standing).await
+    }
+
+    /// Adds the stories to findings about messages of this arena.
+    pub fn explain(&self, findings: &mut Findings) {
+        let sent = self.feed.sent();
+        findings.explain(|number| sent.get(&number).map(|sent| self.stories.of(&sent.message_id)).unwrap_or_default());
     }
 
     /// Compares what stands with what was planned.
@@ -180,7 +200,8 @@ impl Arena {
         join_all(frozen).await;
     }
 
-    async fn drain(&self, watch: Watch<'_>) -> Result<Findings> {
+    /// Waits until both queues are empty; what stays there is a finding.
+    pub async fn drain(&self, watch: Watch<'_>) -> Result<Findings> {
         let (mut since, mut least) = (Instant::now(), usize::MAX);
         loop {
             let left = self.look(watch).await?;
@@ -199,7 +220,8 @@ impl Arena {
         }
     }
 
-    async fn look(&self, watch: Watch<'_>) -> Result<usize> {
+    /// Looks how many messages there are, and says how far it is.
+    pub async fn look(&self, watch: Watch<'_>) -> Result<usize> {
         let left = self.feed.look().await?;
         let (sent, _) = self.feed.progress();
         let kills: usize = self.struck.counts().values().sum();

@@ -110,8 +110,8 @@ impl Feed {
             .try_collect::<()>();
         let slow = stream::iter(slow)
             .map(|message| async {
-                if let Some(first) = message.after {
-                    self.wait_for(&messages[first], standing).await;
+                if let Some(first) = messages.iter().find(|first| message.after == Some(first.number)) {
+                    self.wait_for(first, standing).await;
                 }
                 self.send_one(message, hosts, &deliveries).await
             })

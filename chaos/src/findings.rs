@@ -61,6 +61,8 @@ pub struct Finding {
     pub number: Option<usize>,
     /// In words.
     pub why: String,
+    /// What is known of the message's way.
+    pub story: Vec<String>,
 }
 
 /// All that must not be.
@@ -70,7 +72,14 @@ pub struct Findings(Vec<Finding>);
 impl Findings {
     /// One more.
     pub fn add(&mut self, what: What, number: Option<usize>, why: String) {
-        self.0.push(Finding { what, number, why });
+        self.0.push(Finding { what, number, why, story: Vec::new() });
+    }
+
+    /// Adds what is known of the messages.
+    pub fn explain(&mut self, story: impl Fn(usize) -> Vec<String>) {
+        for finding in &mut self.0 {
+            finding.story = finding.number.map(&story).unwrap_or_default();
+        }
     }
 
     /// Several more.

@@ -58,7 +58,7 @@ pub struct Hosts {
 
 #[derive(Debug)]
 struct Slot {
-    start: Start,
+    start: Mutex<Start>,
     name: &'static str,
     host: Mutex<Arc<Host>>,
 }
@@ -72,7 +72,8 @@ impl Slot {
     async fn keep(&self) {
         loop {
             self.host().stopped().await;
-            match self.start.host(self.name) {
+            let start = self.start.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            match start.host(self.name) {
                 Ok(host) => *self.host.lock().unwrap_or_else(PoisonError::into_inner) = host,
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
@@ -86,11 +87,24 @@ impl Hosts {
         let [first, second] = starts;
         let slot = |start: Start, name| -> Result<Arc<Slot>> {
             let host = Mutex::new(start.host(name)?);
-            Ok(Arc::new(Slot { start, name, host }))
+            Ok(Arc::new(Slot { start: Mutex::new(start), name, host }))
         };
         let slots = [slot(first, NAMES[0])?, slot(second, NAMES[1])?];
         let keepers = slots.iter().cloned().map(|slot| tokio::spawn(async move { slot.keep().await })).collect();
         Ok(Self { slots, keepers })
+    }
+
+    /// Sets an app setting of one of the two, or takes it away, and starts that host anew.
+    pub fn set(&self, number: usize, name: &str, value: Option<&str>) {
+        let slot = &self.slots[number % 2];
+        {
+            let mut start = slot.start.lock().unwrap_or_else(PoisonError::into_inner);
+            match value {
+                Some(value) => start.settings.insert(name.to_owned(), value.to_owned()),
+                None => start.settings.remove(name),
+            };
+        }
+        slot.host().stop();
     }
 
     /// The host that runs now, of the two.

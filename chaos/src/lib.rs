@@ -6,7 +6,8 @@
 //! - [`arena`]: one deployment with two hosts, in which all of it happens
 //! - [`app`], [`hosts`], [`feed`]: the function app, who runs it, and who sends it messages
 //! - [`census`], [`ledger`]: what stands in the end, and what was written on the way
-//! - [`redelivery`]: what was done comes again
+//! - [`redelivery`]: what was done comes again; [`given_up`]: a host that gives up soon; [`points`]: a handler that ends itself
+//! - [`guards`]: the handler without one of its guards, which the run must notice
 //! - [`run`]: the phases of a run; [`findings`], [`story`], [`report`]: what came of it
 
 pub mod app;
@@ -17,10 +18,13 @@ pub mod error;
 pub mod faults;
 pub mod feed;
 pub mod findings;
+pub mod given_up;
+pub mod guards;
 pub mod hosts;
 pub mod items;
 pub mod kills;
 pub mod ledger;
+pub mod points;
 pub mod redelivery;
 pub mod report;
 pub mod run;

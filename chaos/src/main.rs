@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
+    path::PathBuf,
     process::ExitCode,
     sync::atomic::{AtomicU64, Ordering},
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -9,11 +10,12 @@ use std::{
 
 use chaos::{
     error::{Context as _, Result},
+    guards::Guard,
     report,
     run::{self, Options},
 };
 use clap::Parser;
-use signet::local::app::AppRoot;
+use signet::local::{app::AppRoot, shipping::Shipping};
 
 /// Lets everything fail at once, and counts from the storage whether anything was lost or doubled.
 #[derive(Debug, Parser)]
@@ -28,6 +30,16 @@ struct Arguments {
     /// How many kills [default: one for each forty messages]
     #[arg(long)]
     kills: Option<usize>,
+    /// Leaves one of the handler's guards out, and expects the run to fail in the right way: create-only, adoption-check or
+    /// look-before-sign
+    #[arg(long, value_name = "GUARD")]
+    without: Option<Guard>,
+    /// Leaves out the phase that needs a second build of the handler
+    #[arg(long)]
+    without_fault_points: bool,
+    /// Where the numbers go as well
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -51,13 +63,39 @@ async fn chaos(arguments: &Arguments) -> Result<ExitCode> {
     });
     println!("seed {seed}");
     let root = AppRoot::find().context("the checkout")?;
-    let handler = root.build_handler(&|line| println!("{line}")).await.context("the handler")?;
+    let say = |line: &str| println!("{line}");
+    let handler = match arguments.without {
+        Some(guard) => guard.build_without(&root).await?,
+        None => root.build_handler(&say).await.context("the handler")?,
+    };
+    let fault_points = match arguments.without {
+        None if !arguments.without_fault_points => Some(build_fault_points(&root).await?),
+        _ => None,
+    };
     let kills = arguments.kills.unwrap_or(arguments.items / 40);
-    let options = Options { seed, items: arguments.items, kills, handler };
+    let options = Options { seed, items: arguments.items, kills, handler, fault_points };
     let progress = Progress::new();
-    let outcome = run::run(&root, options, &|line| progress.show(line)).await?;
+    let outcome = run::run(&root, &options, &|line| progress.show(line)).await?;
     println!("\n{}", report::text(&outcome));
+    if let Some(file) = &arguments.json {
+        std::fs::write(file, report::json(&outcome).to_string()).context("the numbers")?;
+    }
+    if let Some(guard) = arguments.without {
+        match guard.is_missed(&outcome.findings) {
+            Ok(()) => println!("without {} the run fails, as it must", guard.name()),
+            Err(expected) => println!("without {} the run must find {expected}, and has not", guard.name()),
+        }
+    }
     Ok(if outcome.findings.all().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// As it ships, but that it can be told where to end.
+async fn build_fault_points(root: &AppRoot) -> Result<PathBuf> {
+    let shipping = Shipping::of(root, None).await.context("the handler with fault points")?;
+    let to = root.target().join("chaos").join("handler");
+    let shipping = shipping.with_feature("fault-points");
+    root.build_variant(&shipping, &to, &|line| println!("{line}")).await.context("the handler with fault points")?;
+    Ok(to)
 }
 
 /// One line that is written over where that can be done, and written anew now and then where not.

@@ -22,6 +22,7 @@ pub struct Stories {
 struct Inner {
     lines: HashMap<String, Vec<String>>,
     counts: BTreeMap<&'static str, usize>,
+    points: BTreeMap<String, usize>,
 }
 
 impl Default for Stories {
@@ -53,6 +54,18 @@ impl Stories {
         self.inner().counts.clone()
     }
 
+    /// How often a handler has ended itself at each fault point.
+    #[must_use]
+    pub fn points(&self) -> BTreeMap<String, usize> {
+        self.inner().points.clone()
+    }
+
+    /// How often at this one.
+    #[must_use]
+    pub fn killed_at(&self, point: &str) -> usize {
+        self.inner().points.get(point).copied().unwrap_or_default()
+    }
+
     /// The lines about a message.
     #[must_use]
     pub fn of(&self, message_id: &str) -> Vec<String> {
@@ -75,6 +88,9 @@ impl Stories {
                 let named = line.text.split(' ').find_map(|word| word.strip_prefix("message_id="));
                 if let Some(message_id) = named {
                     self.note(message_id, &format!("{host} | {}", line.text));
+                }
+                if let Some(point) = line.text.strip_prefix("fault point ") {
+                    *self.inner().points.entry(point.to_owned()).or_default() += 1;
                 }
                 if line.text.contains(" handed back ") {
                     self.count("deliveries handed back");

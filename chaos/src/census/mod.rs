@@ -133,6 +133,23 @@ impl Census {
         }
     }
 
+    /// Whether a result stands.
+    #[must_use]
+    pub fn has_result(&self, name: &str) -> bool {
+        self.results.contains_key(name)
+    }
+
+    /// How many records there are of each message, by its text.
+    #[must_use]
+    pub fn records_by_text(&self) -> HashMap<String, usize> {
+        let mut count = HashMap::new();
+        for record in self.records.values().flatten() {
+            let text = record.json["message"].as_str().and_then(base64::decode_any).unwrap_or_default();
+            *count.entry(String::from_utf8_lossy(&text).into_owned()).or_default() += 1;
+        }
+        count
+    }
+
     fn record(&self, sent: &Sent) -> Option<&Record> {
         self.records.get(&sent.message_id).and_then(|records| records.first())
     }

@@ -160,6 +160,33 @@ pub fn messages(seed: u64, count: usize, queue: &str) -> Vec<Message> {
     maker.messages
 }
 
+/// Makes so many batches, each with every kind in it.
+#[must_use]
+pub fn batches(seed: u64, count: usize, queue: &str) -> Vec<Vec<Message>> {
+    let mut maker = Maker { seed, dice: Dice::of(seed, "batches"), queue, count: usize::MAX, messages: Vec::new() };
+    let mut batches = Vec::new();
+    for _ in 0..count {
+        let first = maker.messages.len();
+        KINDS.iter().for_each(|(_, make)| make(&mut maker));
+        batches.push(maker.messages[first..].to_vec());
+    }
+    batches
+}
+
+/// Makes so many messages that can succeed, no two alike, all by the work queue.
+#[must_use]
+pub fn plain(seed: u64, count: usize, queue: &str) -> Vec<Message> {
+    let mut maker = Maker { seed, dice: Dice::of(seed, "plain"), queue, count, messages: Vec::new() };
+    while maker.messages.len() < count {
+        let kinds: &[(u32, Make)] =
+            &[(5, good::payload), (2, good::bytes), (2, good::several_formats), (2, sources::small)];
+        let make = maker.dice.weighted(kinds);
+        make(&mut maker);
+    }
+    maker.messages.iter_mut().for_each(|message| message.route = Route::Queue);
+    maker.messages
+}
+
 type Make = fn(&mut Maker<'_>);
 
 /// What there is, and how often.
