@@ -24,16 +24,19 @@ use crate::{
     census::{Census, Plan, judge_writes},
     dice::Dice,
     error::{Context as _, Result},
-    faults::{self, Episode, Fired, KEY, TOKEN_LIFE},
+    faults::{self, Episode, Fired, KEY, Service, TOKEN_LIFE},
     feed::Feed,
     findings::{Findings, What},
     hosts::{Hosts, Start},
     items::Message,
     kills::{Kill, Struck},
     ledger::Standing,
+    names::Names,
     story::Stories,
 };
 
+/// The storage's name in the handlers' hosts file.
+const STORAGE: &str = "devstoreaccount1.blob.signet.test";
 /// Faults that are on at the same time.
 const LANES: u64 = 4;
 /// How long nothing may change until it is said that it never will.
@@ -54,6 +57,7 @@ pub struct Arena {
     pub feed: Feed,
     standing: Standing,
     app: App,
+    names: Option<Names>,
     settings: BTreeMap<String, String>,
 }
 
@@ -94,11 +98,17 @@ impl Arena {
             settings.insert(name.to_owned(), value);
         }
         let stories = Stories::default();
+        let app = App::around(root, handler, max_dequeue_count)?;
+        let names = Names::wrap(&app.root(), STORAGE)?;
+        if names.is_some() {
+            settings.entry("SIGNET_RESULTS".to_owned()).and_modify(|url| *url = Names::renamed(url));
+        }
         Ok(Self {
             seed,
             feed: Feed::new(seed, &deployment, stories.clone()).await?,
             standing: Standing::new(deployment.ledger(), name),
-            app: App::around(root, handler, max_dequeue_count)?,
+            app,
+            names,
             deployment,
             stories,
             fired: Fired::default(),
@@ -177,8 +187,23 @@ impl Arena {
         let mut dice = Dice::of(self.seed, &format!("{} lane {lane}", self.deployment.queue_name));
         while !is_calm.load(Ordering::Relaxed) {
             sleep(Duration::from_millis(dice.between(100, 2500))).await;
-            Episode::draw(&mut dice).run(&self.deployment, &self.fired).await;
+            let episode = Episode::draw(&mut dice);
+            match &self.names {
+                Some(names) if dice.one_in(25) => {
+                    self.lose_names(names, Duration::from_millis(dice.between(500, 4000))).await
+                }
+                _ => episode.run(&self.deployment, &self.fired).await,
+            }
         }
+    }
+
+    /// The storage's name cannot be looked up for a while, and there are no connections from before.
+    async fn lose_names(&self, names: &Names, lasts: Duration) {
+        names.set(None);
+        self.deployment.taps.blob.disconnect();
+        sleep(lasts).await;
+        names.set(Some(STORAGE));
+        self.fired.add(Service::Blob, "its name cannot be looked up", 1);
     }
 
     /// Every kill when so many messages are done; what is left when the others are done comes at once.

@@ -4,7 +4,7 @@
 //! - [`items`]: the messages, each with what is expected of it; [`kills`], [`faults`]: what goes wrong meanwhile
 //! - [`dice`]: the chance that all of it is drawn from
 //! - [`arena`]: one deployment with two hosts, in which all of it happens
-//! - [`app`], [`hosts`], [`feed`]: the function app, who runs it, and who sends it messages
+//! - [`app`], [`names`], [`hosts`], [`feed`]: the function app, what it can look up, who runs it, and who sends it messages
 //! - [`census`], [`ledger`]: what stands in the end, and what was written on the way
 //! - [`redelivery`]: what was done comes again; [`given_up`]: a host that gives up soon; [`points`]: a handler that ends itself
 //! - [`guards`]: the handler without one of its guards, which the run must notice
@@ -24,6 +24,7 @@ pub mod hosts;
 pub mod items;
 pub mod kills;
 pub mod ledger;
+pub mod names;
 pub mod points;
 pub mod redelivery;
 pub mod report;

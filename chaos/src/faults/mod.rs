@@ -114,7 +114,7 @@ impl Episode {
 pub struct Fired(Mutex<BTreeMap<(Service, &'static str), u32>>);
 
 impl Fired {
-    fn add(&self, service: Service, name: &'static str, hits: u32) {
+    pub(crate) fn add(&self, service: Service, name: &'static str, hits: u32) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry((service, name)).or_default() += hits;
     }
 

@@ -81,7 +81,12 @@ impl Storage {
         url(&format!("https://{ACCOUNT}.queue.localhost:{}/", self.queue.port()))
     }
 
-    fn credential(&self) -> Arc<dyn TokenCredential> {
+    #[cfg(test)]
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    pub(super) fn credential(&self) -> Arc<dyn TokenCredential> {
         Arc::new(Owner { issuer: self.issuer.clone() })
     }
 }
