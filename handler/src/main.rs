@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used))]
 
 mod app;
+mod fault;
 mod host;
 mod keys;
 mod log;

@@ -1,5 +1,7 @@
 //! One item, from message to fate: parse, look, read, sign, verify, publish; or reject; or hand back.
 
+mod rescue;
+
 use std::{fmt, sync::Arc};
 
 use azure_core::Bytes;
@@ -15,8 +17,10 @@ use signet_core::{
 };
 use time::OffsetDateTime;
 
+pub(crate) use self::rescue::rescue;
 use crate::{
     app::App,
+    fault,
     keys::{Attempts, Choice},
     provenance::{self, Metadata, Origin},
     rejections,
@@ -64,7 +68,9 @@ enum Stop {
 pub(crate) async fn sign(app: Arc<App>, delivery: Delivery, invocation_id: String, trail: Trail) -> Fate {
     within_deadline(&trail, async {
         let outcome = match WorkItem::parse(&delivery.message, app.settings.format) {
-            Ok(item) => {
+            Ok(mut item) => {
+                // All publish in one order: of two that want the same names, one has the first, and with it all of them.
+                item.formats.sort_by_key(|format| Format::ALL.iter().position(|known| known == format));
                 Job { app: &app, trail: &trail, delivery: &delivery, item, invocation_id: &invocation_id }.run().await
             }
             Err(Rejection { reason: Reason::UnsupportedEvent, id: Some(id), .. }) if is_own_record(&app, &id) => {
@@ -81,42 +87,17 @@ pub(crate) async fn sign(app: Arc<App>, delivery: Delivery, invocation_id: Strin
     .await
 }
 
-/// Keeps what the host gave up: a record, unless the results stand and only the message was not deleted.
-pub(crate) async fn rescue(app: Arc<App>, delivery: Delivery, invocation_id: String, trail: Trail) -> Fate {
-    within_deadline(&trail, async {
-        trail.enter(Stage::Poison);
-        let mut detail = "the host gave the message up after its last attempt".to_owned();
-        let mut id = None;
-        match WorkItem::parse(&delivery.message, app.settings.format) {
-            Ok(item) => {
-                let job = Job { app: &app, trail: &trail, delivery: &delivery, item, invocation_id: &invocation_id };
-                match job.all_standing().await {
-                    Ok(Some(done)) => return done,
-                    Ok(None) => {}
-                    Err(failure) => return Fate::HandedBack(setback(Stage::Poison, failure)),
-                }
-                id = job.early_id();
-            }
-            Err(rejection) => {
-                detail = format!("{detail}; it is also {}: {}", rejection.reason, rejection.detail);
-                id = rejection.id.or(id);
-            }
-        }
-        let rejection = Rejection { reason: Reason::AttemptsExhausted, stage: Stage::Poison, detail, id };
-        reject(&app, &trail, &delivery, rejection, &invocation_id).await
-    })
-    .await
-}
-
 /// Ends an item at its deadline, wherever it is. Nothing is lost by that: it was handed back, and comes again.
 async fn within_deadline(trail: &Trail, work: impl Future<Output = Fate>) -> Fate {
-    match tokio::time::timeout_at(trail.deadline(), work).await {
-        Ok(fate) => fate,
-        Err(_elapsed) => {
+    tokio::select! {
+        // The clock first: a process that stood still must not go on where it was, beside those who went on without it.
+        biased;
+        () = tokio::time::sleep_until(trail.deadline()) => {
             let (stage, failure) = trail.end();
             let because = failure.map_or_else(String::new, |failure| format!("; last: {}", failure.message));
             Fate::HandedBack(Setback { stage, code: "deadline".to_owned(), message: format!("out of time{because}") })
         }
+        fate = work => fate,
     }
 }
 
@@ -181,13 +162,17 @@ impl Job<'_> {
         }
 
         self.trail.enter(Stage::Key);
+        fault::point("key.before");
         let chosen = app.keys.choose(self.trail, self.wanted_hash()).await;
         let mut choice = chosen.map_err(|failure| hand_back(Stage::Key, failure))?;
+        fault::point("key.after");
         let mut attempts = app.keys.attempts();
         let mut published: Vec<Published> = Vec::with_capacity(item.formats.len());
         'draft: loop {
             let key = Arc::clone(&choice.key);
+            fault::point("draft.before");
             let drafted = self.draft(&input, &key).await;
+            fault::point("draft.after");
             if let (Err(Stop::Reject(_)), Input::Blob(_)) = (&drafted, &input)
                 && let Ok(Some(done)) = self.all_standing().await
             {
@@ -251,7 +236,10 @@ impl Job<'_> {
     /// What stands under the names of the item's results.
     async fn look(&self, id: &str) -> Result<Vec<Option<Metadata>>, Stop> {
         self.trail.enter(Stage::Resolve);
-        self.standing(id).await.map_err(|failure| hand_back(Stage::Resolve, failure))
+        fault::point("look.before");
+        let standing = self.standing(id).await.map_err(|failure| hand_back(Stage::Resolve, failure));
+        fault::point("look.after");
+        standing
     }
 
     async fn standing(&self, id: &str) -> Result<Vec<Option<Metadata>>, Failure> {
@@ -286,9 +274,12 @@ impl Job<'_> {
 
     /// The item's fate if all its results stand.
     fn done(&self, id: &str, standing: &[Option<Metadata>]) -> Option<Fate> {
+        (self.own(standing).count() == standing.len()).then(|| self.adopted(id))
+    }
+
+    fn adopted(&self, id: &str) -> Fate {
         let adopted = |format: &Format| Published { name: name(id, *format), adopted: true };
-        let all_stand = self.own(standing).count() == standing.len();
-        all_stand.then(|| Fate::Done { id: id.to_owned(), results: self.item.formats.iter().map(adopted).collect() })
+        Fate::Done { id: id.to_owned(), results: self.item.formats.iter().map(adopted).collect() }
     }
 
     /// The item's fate if all its results stand, as far as that can be told without reading a source.
@@ -330,7 +321,10 @@ impl Job<'_> {
         self.trail.enter(Stage::Sign);
         let keys = &self.app.keys;
         loop {
-            let failure = match keys.sign(self.trail, choice, attempts, draft.digest()).await {
+            fault::point("sign.before");
+            let signed = keys.sign(self.trail, choice, attempts, draft.digest()).await;
+            fault::point("sign.after");
+            let failure = match signed {
                 Ok(signature) if signature.kid != key.kid => {
                     return Err(vaults_fault(key, &format!("it signed with {}", signature.kid)));
                 }
@@ -340,7 +334,9 @@ impl Job<'_> {
                 }
                 Err(failure) => failure,
             };
+            fault::point("retry.before");
             let next = keys.after(self.trail, choice, failure, attempts, self.wanted_hash()).await;
+            fault::point("retry.after");
             *choice = next.map_err(|failure| hand_back(Stage::Sign, failure))?;
             if choice.key.kid != key.kid {
                 return Ok(None);
@@ -356,7 +352,9 @@ impl Job<'_> {
             metadata,
             content: Bytes::from(result),
         };
+        fault::point("publish.before");
         let created = self.app.results.create(self.trail, &blob).await;
+        fault::point("publish.after");
         match created.map_err(|failure| hand_back(Stage::Publish, failure))? {
             Created::Now => Ok(Published { name: blob.name, adopted: false }),
             Created::Before(standing) if provenance::is_same_request(&standing, &blob.metadata) => {
@@ -375,7 +373,10 @@ impl Job<'_> {
 async fn reject(app: &App, trail: &Trail, delivery: &Delivery, rejection: Rejection, invocation_id: &str) -> Fate {
     trail.enter(Stage::Reject);
     let queue = &app.settings.queue;
-    match rejections::record(&app.rejected, trail, delivery, &rejection, queue, invocation_id).await {
+    fault::point("reject.before");
+    let recorded = rejections::record(&app.rejected, trail, delivery, &rejection, queue, invocation_id).await;
+    fault::point("reject.after");
+    match recorded {
         Ok(record) => Fate::Rejected { rejection, record },
         Err(failure) => Fate::HandedBack(setback(Stage::Reject, failure)),
     }

@@ -6,7 +6,7 @@ use signet_azure::{failure::Failure, identity::STORAGE_SCOPE};
 use signet_core::{jwks::JwkSet, key::PublicKey};
 use tokio::sync::Mutex;
 
-use crate::{results::Container, retry::pause};
+use crate::{fault, results::Container, retry::pause};
 
 /// The key set as it was last read or written; the lock is held while it is.
 #[derive(Debug, Default)]
@@ -78,7 +78,10 @@ async fn read(results: &Container, report: &impl Fn(&Failure)) -> (JwkSet, Optio
             results.key_set().await
         };
         let failure = match attempt.await {
-            Ok(read) => return read,
+            Ok(read) => {
+                fault::point("keyset.read");
+                return read;
+            }
             Err(error) => Failure::from(&error),
         };
         failures = failures.saturating_add(1);

@@ -19,7 +19,10 @@ use signet_azure::{
 use signet_core::jwks::{self, JwkSet};
 use url::Url;
 
-use crate::retry::{Trail, until_deadline};
+use crate::{
+    fault,
+    retry::{Trail, until_deadline},
+};
 
 /// A container in which blobs are only ever created.
 pub(crate) struct Container {
@@ -77,6 +80,7 @@ impl Container {
     pub(crate) async fn create(&self, trail: &Trail, blob: &NewBlob) -> std::result::Result<Created, Failure> {
         let client = self.client.blob_client(&blob.name);
         let outcome = until_deadline(trail, &self.credential, || async {
+            fault::point("create.before");
             let options = BlobClientUploadOptions {
                 blob_content_type: Some(blob.content_type.to_owned()),
                 metadata: Some(blob.metadata.clone()),
@@ -86,12 +90,16 @@ impl Container {
             client.upload(blob.content.clone().into(), Some(options.if_not_exists())).await
         })
         .await;
+        fault::point("create.after");
         match outcome {
             Ok(_) => Ok(Created::Now),
             // 409 where it is there; 412 from services that see the condition first; 403 where overwriting is forbidden
             // by the role or by a policy. It may be our own, from a try whose answer was lost.
             Err(failure) if failure.is(409) || failure.is(412) || failure.code == "UnauthorizedBlobOverwrite" => {
-                self.metadata(trail, &blob.name).await?.map(Created::Before).ok_or(failure)
+                fault::point("adopt.before");
+                let standing = self.metadata(trail, &blob.name).await;
+                fault::point("adopt.after");
+                standing?.map(Created::Before).ok_or(failure)
             }
             Err(failure) => Err(failure),
         }
@@ -142,7 +150,9 @@ impl Container {
             ..BlobClientUploadOptions::default()
         };
         let content = RequestContent::from(keys.to_string().into_bytes());
+        fault::point("keyset.write.before");
         let uploaded = self.client.blob_client(jwks::BLOB_NAME).upload(content, Some(options)).await?;
+        fault::point("keyset.write.after");
         Ok(uploaded.etag)
     }
 }

@@ -18,7 +18,10 @@ use signet_core::{content::Source, rejection::Reason};
 use tokio::sync::Semaphore;
 use url::Url;
 
-use crate::retry::{Trail, until_deadline};
+use crate::{
+    fault,
+    retry::{Trail, until_deadline},
+};
 
 /// Bytes of a range: as many as a try can take within its time on a slow line, and all that is ever in memory of a source.
 const RANGE: u64 = 4 * 1024 * 1024;
@@ -130,6 +133,7 @@ impl Sources {
         range: std::ops::Range<u64>,
     ) -> std::result::Result<Range, Fault> {
         let outcome = until_deadline(trail, &self.credential, || async {
+            fault::point("range.before");
             let options = BlobClientDownloadOptions {
                 range: Some(range.clone().into()),
                 if_match: etag.map(Etag::from),
@@ -148,6 +152,7 @@ impl Sources {
             Ok(Range { pieces, bytes, etag, total: total.unwrap_or(bytes) })
         })
         .await;
+        fault::point("range.after");
         outcome.map_err(|failure| match failure.status {
             Some(412) => Fault::Never(Reason::SourceChanged, CHANGED.to_owned()),
             Some(400) if NEVER_A_BLOB.contains(&failure.code.as_str()) => {

@@ -97,11 +97,28 @@ async fn several_formats_are_completed_by_a_redelivery() {
     world.deployment.taps.blob.fail(Fault::status(403).method("PUT").path("a.sig").times(1));
     let reply = world.deliver("sign", item, 1).await;
     assert_eq!(reply.status, Some(503));
-    assert_eq!(world.result_names().await, ["a.jws.json"]);
+    assert_eq!(world.result_names().await, ["a.jws", "a.jws.json"]);
     let first = world.result("a.jws.json").await.expect("a result").bytes;
     assert!(world.deliver("sign", item, 2).await.outcome.succeeded());
     assert_eq!(world.result_names().await, ["a.jws", "a.jws.json", "a.sig"]);
     assert_eq!(world.result("a.jws.json").await.expect("a result").bytes, first);
+}
+
+/// Each would have the other's first name, and neither all of its own.
+#[tokio::test]
+async fn of_two_that_want_the_same_names_in_another_order_one_gets_them_all() {
+    let world = World::start().await;
+    // Both have signed before the first has written.
+    world.deployment.taps.blob.fail(Fault::new(Action::Delay(Duration::from_millis(300))).method("PUT").times(2));
+    let items =
+        [r#"{"id":"a","payload":1,"format":["jws","raw"]}"#, r#"{"id":"a","payload":2,"format":["raw","jws"]}"#];
+    let replies = join_all(items.map(|item| world.deliver("sign", item, 1))).await;
+    assert!(replies.iter().all(|reply| reply.outcome.succeeded()));
+    assert_eq!(world.rejection().await["reason"], "id-conflict");
+    assert_eq!(world.result_names().await, ["a.jws.json", "a.sig"]);
+    let [jws, raw] = [world.result("a.jws.json").await, world.result("a.sig").await];
+    let content = |result: Option<crate::world::Stored>| result.expect("it stands").metadata["signet_sha256"].clone();
+    assert_eq!(content(jws), content(raw));
 }
 
 #[tokio::test]

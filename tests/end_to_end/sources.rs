@@ -286,10 +286,22 @@ async fn what_the_host_gave_up_is_done_if_its_results_stand() {
     let etag = world.upload("x", b"abc").await;
     let message = item("a", &json!({ "url": world.upload_url("x"), "etag": etag }), &[Format::Raw]);
     assert!(world.sign(&message).await.outcome.succeeded());
-    assert!(world.deliver("poison", message, 1).await.outcome.succeeded());
+    assert!(world.give_up(message).await.outcome.succeeded());
     assert!(world.rejections().await.is_empty());
+    // The queue gives a message that it moves another id: only the content tells that these are done.
+    let unpinned = item("c", &json!({ "url": world.upload_url("x") }), &[Format::Raw, Format::Jws]);
+    let unnamed = json!({ "source": { "url": world.upload_url("x") }, "format": "raw" }).to_string();
+    for message in [&unpinned, &unnamed] {
+        assert!(world.sign(message).await.outcome.succeeded());
+        assert!(world.give_up(message.as_str()).await.outcome.succeeded());
+        assert!(world.rejections().await.is_empty(), "{message}");
+    }
     let undone = item("b", &json!({ "url": world.upload_url("x") }), &[Format::Raw]);
-    let reply = world.deliver("poison", undone, 1).await;
+    let reply = world.give_up(undone).await;
+    assert_eq!(refused(&world, &reply).await["reason"], "attempts-exhausted");
+    // What it asks for now is not what stands.
+    world.upload("x", b"other").await;
+    let reply = world.give_up(unpinned).await;
     assert_eq!(refused(&world, &reply).await["reason"], "attempts-exhausted");
 }
 

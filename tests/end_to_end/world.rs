@@ -167,6 +167,13 @@ impl World {
         self.host.invoke(function, Post::Message(message)).await
     }
 
+    /// Invokes `poison` with a message that the host gave up long ago.
+    pub(crate) async fn give_up(&self, message: impl Into<Vec<u8>>) -> Reply {
+        let mut message = Message::new(message);
+        message.inserted -= Duration::from_secs(3600);
+        self.host.invoke("poison", Post::Message(message)).await
+    }
+
     /// Invokes `sign` with this delivery of a message.
     pub(crate) async fn invoke(&self, message: &Message) -> Reply {
         self.host.invoke("sign", Post::Message(message.clone())).await

@@ -80,6 +80,12 @@ impl AppRoot {
         Ok(wanted)
     }
 
+    /// Builds a variant of the handler as decided, and puts it at `to`; [`PREBUILT`] does not name it.
+    pub async fn build_variant(&self, shipping: &Shipping, to: &Path, progress: Progress<'_>) -> Result<(), AppError> {
+        let built = self.cargo_build(shipping, progress).await?;
+        install(&built, to).map_err(|source| AppError::Install { from: built, to: to.to_owned(), source })
+    }
+
     /// Cargo, started in the root.
     pub(crate) fn cargo(&self) -> Command {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

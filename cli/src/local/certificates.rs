@@ -15,9 +15,16 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring, version};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::{Duration, OffsetDateTime};
 
-/// The names that the local stack's services answer to.
-pub const LOCAL_NAMES: [&str; 6] =
-    ["localhost", "*.vault.localhost", "*.blob.localhost", "*.queue.localhost", "*.table.localhost", "127.0.0.1"];
+/// The names that the local stack's services answer to; the last is for who wants names that have to be looked up.
+pub const LOCAL_NAMES: [&str; 7] = [
+    "localhost",
+    "*.vault.localhost",
+    "*.blob.localhost",
+    "*.queue.localhost",
+    "*.table.localhost",
+    "127.0.0.1",
+    "*.blob.signet.test",
+];
 
 /// An authority of its own and a server certificate that it signed, both good for 90 days.
 #[derive(Debug)]

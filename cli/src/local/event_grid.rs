@@ -191,6 +191,11 @@ impl fmt::Debug for EventGrid {
     }
 }
 
+/// Container and name of the blob that a request writes as a whole, if it succeeds.
+pub(super) fn written_blob(request: &Request<Bytes>) -> Option<(String, String)> {
+    Write::of(request).map(|write| (write.container, write.blob))
+}
+
 /// A Blob service whose writes raise events.
 pub(super) struct Watched {
     blobs: Proxy,

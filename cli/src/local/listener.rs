@@ -126,15 +126,22 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, front: Front) {
 
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, front: Front) {
     let number = front.tap.connected();
+    let mut disconnections = front.tap.disconnections();
     let _ = stream.set_nodelay(true);
     let reset = Arc::new(Reset::new(&stream));
-    match tls {
-        None => serve(stream, front, number, reset).await,
-        Some(acceptor) => {
-            if let Ok(Ok(stream)) = timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
-                serve(stream, front, number, reset).await;
+    let serving = async {
+        match tls {
+            None => serve(stream, front, number, reset.clone()).await,
+            Some(acceptor) => {
+                if let Ok(Ok(stream)) = timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
+                    serve(stream, front, number, reset.clone()).await;
+                }
             }
         }
+    };
+    tokio::select! {
+        () = serving => {}
+        Ok(()) = disconnections.changed() => reset.ask(),
     }
 }
 
@@ -184,7 +191,7 @@ impl Front {
         });
         let request = Request::from_parts(parts, body);
 
-        let mut cut = None;
+        let mut sending = Sending::Whole;
         let response = match met.map(|met| (met.id, met.action)) {
             None => self.work(request, Duration::ZERO).await,
             Some((_, Action::Respond { status, headers, body })) => canned(status, &headers, body),
@@ -199,15 +206,20 @@ impl Front {
                 reset.now().await
             }
             Some((_, Action::Truncate { bytes })) => {
-                cut = Some(bytes);
+                sending = Sending::Cut(bytes);
+                self.work(request, Duration::ZERO).await
+            }
+            Some((_, Action::Trickle { bytes, pause })) => {
+                sending = Sending::Slow(bytes, pause);
                 self.work(request, Duration::ZERO).await
             }
             Some((_, Action::Alter(alteration))) => alteration(self.work(request, Duration::ZERO).await),
         };
         self.tap.answered(ticket, response.status().as_u16());
-        Ok(match cut {
-            Some(bytes) => truncated(response, bytes, reset),
-            None => whole(response, head),
+        Ok(match sending {
+            Sending::Cut(bytes) => truncated(response, bytes, reset),
+            Sending::Slow(bytes, pause) if !head => trickled(response, bytes, pause),
+            Sending::Slow(..) | Sending::Whole => whole(response, head),
         })
     }
 
@@ -255,6 +267,13 @@ impl Reset {
     }
 }
 
+/// How an answer's body leaves.
+enum Sending {
+    Whole,
+    Cut(usize),
+    Slow(usize, Duration),
+}
+
 /// The body's own length counts, except where there is a length and no body: in the answer to HEAD.
 fn whole(response: Response<Bytes>, head: bool) -> Response<Body> {
     let mut response = response.map(|body| Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync());
@@ -276,6 +295,21 @@ fn truncated(response: Response<Bytes>, bytes: usize, reset: Arc<Reset>) -> Resp
         Err(io::Error::from(io::ErrorKind::ConnectionReset))
     });
     Response::from_parts(parts, StreamBody::new(futures::StreamExt::chain(beginning, end)).boxed_unsync())
+}
+
+fn trickled(response: Response<Bytes>, bytes: usize, pause: Duration) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    parts.headers.remove(TRANSFER_ENCODING);
+    parts.headers.insert(CONTENT_LENGTH, body.len().into());
+    let pieces = stream::unfold(body, move |mut rest| async move {
+        if rest.is_empty() {
+            return None;
+        }
+        sleep(pause).await;
+        let piece = rest.split_to(bytes.clamp(1, rest.len()));
+        Some((Ok(Frame::data(piece)), rest))
+    });
+    Response::from_parts(parts, StreamBody::new(pieces).boxed_unsync())
 }
 
 fn canned(status: u16, headers: &[(String, String)], body: Vec<u8>) -> Response<Bytes> {

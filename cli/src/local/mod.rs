@@ -10,6 +10,7 @@
 //! - [`npm`]: packages at fixed versions, fetched at first use
 //! - [`listener`], [`proxy`], [`certificates`]: how the services are served, over TLS
 //! - [`tap`]: every request to them counted, listed, or made to fail
+//! - [`ledger`]: what was written, by the service's own word
 //! - [`stack`]: all of it together
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that meets an error has failed"))]
@@ -20,6 +21,7 @@ pub mod certificates;
 pub mod event_grid;
 pub mod host;
 pub mod identity;
+pub mod ledger;
 pub mod listener;
 pub mod npm;
 pub mod proxy;

@@ -30,6 +30,8 @@ pub struct Shipping {
     /// The state of the checkout that is built.
     pub revision: Revision,
     environment: Vec<(String, OsString)>,
+    /// Features that what ships has not.
+    features: Vec<String>,
 }
 
 impl Shipping {
@@ -49,12 +51,23 @@ impl Shipping {
             ("SOURCE_DATE_EPOCH".to_owned(), revision.time.unix_timestamp().to_string().into()),
         ];
         environment.extend(c_compiler(&target, &toolchain.host));
-        Ok(Self { target, revision, environment })
+        Ok(Self { target, revision, environment, features: Vec::new() })
     }
 
-    /// Adds the target and the environment to a `cargo build`.
+    /// The same, with a feature that what ships has not: for what watches the handler closer than it can be watched from outside.
+    #[must_use]
+    pub fn with_feature(mut self, name: &str) -> Self {
+        self.features.push(name.to_owned());
+        self
+    }
+
+    /// Adds the target, the features and the environment to a `cargo build`.
     pub fn apply<'a>(&self, build: &'a mut Command) -> &'a mut Command {
-        build.args(["--target", &self.target]).envs(self.environment.iter().map(|(name, value)| (name, value)))
+        let features = self.features.iter().flat_map(|name| ["--features", name]);
+        build
+            .args(["--target", &self.target])
+            .args(features)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
     }
 }
 

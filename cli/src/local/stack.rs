@@ -1,25 +1,24 @@
 //! The pieces put together: one Azurite and one certificate authority for all, and for each deployment its own vault,
 //! identity endpoint, queue and containers, each behind a tap.
 
+mod storage;
+
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
-use async_trait::async_trait;
-use azure_core::{
-    credentials::{AccessToken, TokenCredential, TokenRequestOptions},
-    http::{Transport, Url},
-    time::OffsetDateTime,
-};
-use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions};
-use azure_storage_queue::{QueueClient, QueueServiceClient, QueueServiceClientOptions};
-use signet_azure::{client_options, roots::Roots, transport::transport};
+use azure_core::http::Url;
+use azure_storage_blob::BlobContainerClient;
+use azure_storage_queue::{QueueClient, QueueServiceClient};
+use signet_azure::{roots::Roots, transport::transport};
 use tempfile::TempDir;
 
+pub use self::storage::Storage;
 use super::{
     app::Progress,
     azurite::{Azurite, AzuriteOptions},
     certificates::{CertificateFiles, Certificates, LOCAL_NAMES},
     event_grid::{EventGrid, Subscription},
-    identity::{Identity, IdentityEndpoint, Issuer, SYSTEM_ASSIGNED},
+    identity::{IdentityEndpoint, Issuer},
+    ledger::Ledger,
     listener::{Listener, Service},
     proxy::Proxy,
     tap::Tap,
@@ -82,13 +81,13 @@ pub struct Deployment {
     /// What goes to each service.
     pub taps: Taps,
     events: EventGrid,
+    ledger: Ledger,
     stack: Arc<Stack>,
-    transport: Transport,
     identity_header: String,
     identity: Listener,
     vault_listener: Listener,
-    blob: Listener,
-    queue: Listener,
+    storage: Storage,
+    past_taps: Storage,
 }
 
 /// One tap for each service of a deployment.
@@ -123,19 +122,28 @@ impl Deployment {
         let blobs = proxy("blob", stack.azurite.blob_port())?;
         let queues = proxy("queue", stack.azurite.queue_port())?;
         let events = EventGrid::start(blobs.clone(), queues.clone());
-        let front = async |name: &'static str, tap: &Tap, service: Arc<dyn Service>| {
-            Listener::start(name, Some(tls.clone()), 0, tap.clone(), service).await.map_err(|e| fault(name, e))
+        let ledger = Ledger::default();
+        let (blobs, queues): (Arc<dyn Service>, Arc<dyn Service>) =
+            (Arc::new(ledger.watch(Arc::new(events.watch(blobs)))), Arc::new(queues));
+        // Its connections live and die with the runtime that this deployment runs in.
+        let transport = transport(&stack.roots);
+        let storage = async |blob_tap: &Tap, queue_tap: &Tap| {
+            let listen = async |name: &'static str, tap: &Tap, service: &Arc<dyn Service>| {
+                let listener = Listener::start(name, Some(tls.clone()), 0, tap.clone(), service.clone()).await;
+                listener.map_err(|e| fault(name, e))
+            };
+            let (blob, queue) = (listen("blob", blob_tap, &blobs).await?, listen("queue", queue_tap, &queues).await?);
+            Ok(Storage::new(name, blob, queue, transport.clone()))
         };
         let deployment = Self {
             queue_name: name.to_owned(),
             identity: identity.map_err(|e| fault("the identity endpoint", e))?,
             vault_listener: vault_listener.map_err(|e| fault("the vault", e))?,
-            blob: front("blob", &taps.blob, Arc::new(events.watch(blobs))).await?,
-            queue: front("queue", &taps.queue, Arc::new(queues)).await?,
+            storage: storage(&taps.blob, &taps.queue).await?,
+            past_taps: storage(&Tap::new(), &Tap::new()).await?,
             events,
+            ledger,
             stack: Arc::clone(stack),
-            // Its connections live and die with the runtime that this deployment runs in.
-            transport: transport(&stack.roots),
             identity_header,
             vault,
             issuer,
@@ -175,14 +183,15 @@ impl Deployment {
     /// App settings for a handler that signs with `key`, an identifier with or without version.
     #[must_use]
     pub fn settings(&self, key: &str) -> BTreeMap<String, String> {
-        let [results, rejected, uploads] = ["signed", "rejected", "uploads"].map(|role| self.container_url(role));
+        let [results, rejected, uploads] =
+            ["signed", "rejected", "uploads"].map(|role| self.storage.container_url(role));
         [
             ("SIGNET_KEY", key),
             ("SIGNET_RESULTS", results.as_str()),
             ("SIGNET_REJECTED", rejected.as_str()),
             ("SIGNET_SOURCES", uploads.as_str()),
             ("SIGNET_QUEUE", &self.queue_name),
-            ("WorkQueue__queueServiceUri", self.queue_service_url().as_str().trim_end_matches('/')),
+            ("WorkQueue__queueServiceUri", self.storage.queue_service_url().as_str().trim_end_matches('/')),
             ("IDENTITY_ENDPOINT", &IdentityEndpoint::url(self.identity.port())),
             ("IDENTITY_HEADER", &self.identity_header),
             ("SSL_CERT_FILE", &self.stack.authority().display().to_string()),
@@ -212,6 +221,18 @@ impl Deployment {
         &self.events
     }
 
+    /// Every blob that was written through this deployment, as the service itself has answered.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The same storage past the taps: what they are told to do, and what they count, is nothing to it.
+    #[must_use]
+    pub fn past_taps(&self) -> &Storage {
+        &self.past_taps
+    }
+
     /// The stack below.
     #[must_use]
     pub fn stack(&self) -> &Arc<Stack> {
@@ -226,70 +247,27 @@ impl Deployment {
 
     /// The results container, with all rights.
     pub fn results(&self) -> Result<BlobContainerClient, StackError> {
-        self.container("signed")
+        self.storage.results()
     }
 
     /// The container of rejection records, with all rights.
     pub fn rejected(&self) -> Result<BlobContainerClient, StackError> {
-        self.container("rejected")
+        self.storage.rejected()
     }
 
     /// The container that blobs to be signed are uploaded to, with all rights.
     pub fn uploads(&self) -> Result<BlobContainerClient, StackError> {
-        self.container("uploads")
+        self.storage.uploads()
     }
 
     /// The work queue, with all rights.
     pub fn queue(&self) -> Result<QueueClient, StackError> {
-        self.queues()?.queue_client(&self.queue_name).map_err(|e| fault("the queue", e))
+        self.storage.queue()
     }
 
     /// The queue service, with all rights.
     pub fn queues(&self) -> Result<QueueServiceClient, StackError> {
-        let options = QueueServiceClientOptions {
-            client_options: client_options(&self.transport),
-            ..QueueServiceClientOptions::default()
-        };
-        QueueServiceClient::new(self.queue_service_url(), Some(self.credential()), Some(options))
-            .map_err(|e| fault("the queue service", e))
-    }
-
-    fn container(&self, role: &str) -> Result<BlobContainerClient, StackError> {
-        let options = BlobContainerClientOptions {
-            client_options: client_options(&self.transport),
-            ..BlobContainerClientOptions::default()
-        };
-        BlobContainerClient::new(self.container_url(role), Some(self.credential()), Some(options))
-            .map_err(|e| fault("a container", e))
-    }
-
-    fn container_url(&self, role: &str) -> Url {
-        url(&format!("https://{ACCOUNT}.blob.localhost:{}/{}-{role}", self.blob.port(), self.queue_name))
-    }
-
-    fn queue_service_url(&self) -> Url {
-        url(&format!("https://{ACCOUNT}.queue.localhost:{}/", self.queue.port()))
-    }
-
-    fn credential(&self) -> Arc<dyn TokenCredential> {
-        Arc::new(Owner { issuer: self.issuer.clone(), identity: SYSTEM_ASSIGNED })
-    }
-}
-
-/// Tokens straight from the issuer, so that the tool's own requests do not appear at the identity endpoint.
-#[derive(Debug)]
-struct Owner {
-    issuer: Issuer,
-    identity: Identity,
-}
-
-#[async_trait]
-impl TokenCredential for Owner {
-    async fn get_token(&self, scopes: &[&str], _: Option<TokenRequestOptions<'_>>) -> azure_core::Result<AccessToken> {
-        let resource = scopes.first().copied().unwrap_or_default().trim_end_matches("/.default");
-        let (token, expires_on) = self.issuer.issue(&self.identity, resource);
-        let expires_on = i64::try_from(expires_on).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
-        Ok(AccessToken::new(token, expires_on.unwrap_or_else(OffsetDateTime::now_utc)))
+        self.storage.queues()
     }
 }
 

@@ -75,6 +75,7 @@ impl Default for Tap {
                 state: Mutex::new(State::default()),
                 connections: AtomicU64::new(0),
                 changed: watch::Sender::new(()),
+                disconnected: watch::Sender::new(()),
             }),
         }
     }
@@ -137,6 +138,16 @@ impl Tap {
     #[must_use]
     pub fn remaining(&self, id: FaultId) -> Option<u32> {
         self.state().faults.iter().find(|installed| installed.id == id).map_or(Some(0), |installed| installed.remaining)
+    }
+
+    /// Resets every connection that is open, whatever is under way on it; what a service does by then, it does to its end.
+    pub fn disconnect(&self) {
+        self.inner.disconnected.send_replace(());
+    }
+
+    /// For a connection that has just been accepted: told when all are to be reset.
+    pub(crate) fn disconnections(&self) -> watch::Receiver<()> {
+        self.inner.disconnected.subscribe()
     }
 
     /// The number of a connection that has just been accepted.
@@ -224,6 +235,7 @@ struct Inner {
     state: Mutex<State>,
     connections: AtomicU64,
     changed: watch::Sender<()>,
+    disconnected: watch::Sender<()>,
 }
 
 #[derive(Default)]

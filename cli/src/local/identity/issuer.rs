@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -75,7 +75,11 @@ pub enum TokenError {
 
 impl Default for Issuer {
     fn default() -> Self {
-        let state = IssuerState { key: RwLock::new(random()), lifetime: AtomicU64::new(DEFAULT_LIFETIME.as_secs()) };
+        let state = IssuerState {
+            key: RwLock::new(random()),
+            lifetime: AtomicU64::new(DEFAULT_LIFETIME.as_secs()),
+            ahead: AtomicI64::new(0),
+        };
         Self { inner: Arc::new(state) }
     }
 }
@@ -92,6 +96,11 @@ impl Issuer {
         self.inner.lifetime.store(lifetime.as_secs(), Ordering::Relaxed);
     }
 
+    /// Sets the issuer's clock ahead of this machine's, or behind it with a negative number, in seconds.
+    pub fn set_clock(&self, ahead: i64) {
+        self.inner.ahead.store(ahead, Ordering::Relaxed);
+    }
+
     /// Makes every token issued so far invalid.
     pub fn revoke_all(&self) {
         *self.inner.key.write().unwrap_or_else(PoisonError::into_inner) = random();
@@ -100,7 +109,7 @@ impl Issuer {
     /// A token for a resource, and when it ends, in seconds since 1970.
     #[must_use]
     pub fn issue(&self, identity: &Identity, resource: &str) -> (String, u64) {
-        let now = now();
+        let now = self.inner.now();
         let issuer = format!("https://sts.windows.net/{TENANT_ID}/");
         let exp = now + self.inner.lifetime.load(Ordering::Relaxed);
         let claims = Claims {
@@ -142,7 +151,7 @@ impl Issuer {
         if claims.aud.trim_end_matches('/') != audience.trim_end_matches('/') {
             return Err(TokenError::Audience(claims.aud));
         }
-        if !(claims.nbf..claims.exp).contains(&now()) {
+        if !(claims.nbf..claims.exp).contains(&self.inner.now()) {
             return Err(TokenError::Lifetime);
         }
         Ok(claims)
@@ -153,11 +162,17 @@ impl Issuer {
 struct IssuerState {
     key: RwLock<[u8; 32]>,
     lifetime: AtomicU64,
+    /// Seconds.
+    ahead: AtomicI64,
 }
 
 impl IssuerState {
     fn key(&self) -> [u8; 32] {
         *self.key.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> u64 {
+        now().saturating_add_signed(self.ahead.load(Ordering::Relaxed))
     }
 }
 
@@ -199,5 +214,19 @@ mod tests {
         issuer.set_lifetime(Duration::ZERO);
         let (token, _) = issuer.issue(&SYSTEM_ASSIGNED, VAULT);
         assert_eq!(issuer.verify(&token, VAULT), Err(TokenError::Lifetime));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ends_tokens_and_makes_others_that_are_not_yet_good() {
+        let issuer = Issuer::new();
+        let (token, expires_on) = issuer.issue(&SYSTEM_ASSIGNED, VAULT);
+        issuer.set_clock(2 * 24 * 3600);
+        assert_eq!(issuer.verify(&token, VAULT), Err(TokenError::Lifetime));
+        let (later, _) = issuer.issue(&SYSTEM_ASSIGNED, VAULT);
+        assert!(issuer.verify(&later, VAULT).is_ok());
+        issuer.set_clock(-3600);
+        assert_eq!(issuer.verify(&later, VAULT), Err(TokenError::Lifetime));
+        let (_, earlier) = issuer.issue(&SYSTEM_ASSIGNED, VAULT);
+        assert!(earlier < expires_on, "{earlier} {expires_on}");
     }
 }

@@ -186,6 +186,41 @@ async fn a_truncated_answer_breaks_off_after_its_beginning() {
 }
 
 #[tokio::test]
+async fn an_answer_can_trickle() {
+    let bench = Bench::start().await;
+    bench.tap.fail(Fault::new(Action::Trickle { bytes: 3, pause: Duration::from_millis(30) }));
+    let mut client = bench.client().await;
+    let begun = Instant::now();
+    let response = client.get("/abcdef").await.unwrap();
+    assert_eq!(
+        (response.body(), &response.headers()[CONTENT_LENGTH]),
+        (&Bytes::from("/abcdef"), &"7".parse().unwrap())
+    );
+    assert!(begun.elapsed() >= Duration::from_millis(90), "{:?}", begun.elapsed());
+    let head = Request::head("/abcdef").header("host", "localhost").body(Full::default()).unwrap();
+    assert_eq!(client.send(head).await.unwrap().body(), "");
+}
+
+#[tokio::test]
+async fn every_connection_can_be_reset_and_the_work_goes_on() {
+    let bench = Bench::start().await;
+    bench.tap.fail(Fault::new(Action::Delay(Duration::from_millis(200))).path("/slow"));
+    let (mut idle, mut busy) = (bench.client().await, bench.client().await);
+    idle.get("/").await.unwrap();
+    let waiting = tokio::spawn(async move { busy.get("/slow").await });
+    while bench.tap.count(|exchange| exchange.path == "/slow") == 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    bench.tap.disconnect();
+    let error = waiting.await.unwrap().unwrap_err();
+    assert!(is_reset(&error), "{error:?}");
+    assert!(idle.get("/").await.is_err());
+    assert_eq!(bench.client().await.get("/").await.unwrap().status(), 200, "new ones are served");
+    sleep(Duration::from_millis(400)).await;
+    assert_eq!(bench.done(), 3);
+}
+
+#[tokio::test]
 async fn hanging_requests_go_on_when_healed() {
     let bench = Bench::start().await;
     let id = bench.tap.fail(Fault::new(Action::Hang));

@@ -1,9 +1,13 @@
 use azure_core::http::RequestContent;
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions, models::KeyType};
+use azure_storage_blob::models::BlobClientUploadOptions;
 use azure_storage_queue::models::{QueueClientReceiveMessagesOptions, ReceivedMessage};
 
 use super::*;
-use crate::local::{tap::Fault, vault::KeySpec};
+use crate::local::{
+    tap::{Action, Fault},
+    vault::KeySpec,
+};
 
 async fn deployment(name: &str) -> Deployment {
     let stack = Stack::start(&|_| ()).await.unwrap();
@@ -44,7 +48,7 @@ async fn an_upload_is_an_event_on_the_work_queue_that_no_tap_sees_arrive() {
     let event = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, message).unwrap();
     let event: serde_json::Value = serde_json::from_slice(&event).unwrap();
     assert_eq!(event["subject"], "/blobServices/default/containers/events-uploads/blobs/a b");
-    let url = format!("{}/a%20b", deployment.container_url("uploads"));
+    let url = format!("{}/a%20b", deployment.storage.container_url("uploads"));
     assert_eq!((&event["data"]["url"], &event["data"]["contentLength"]), (&url.into(), &0.into()));
     let [delivery] = &deployment.events().deliveries()[..] else { panic!() };
     assert_eq!((&delivery.message, &delivery.event, &delivery.error), (message, &event, &None));
@@ -55,6 +59,28 @@ async fn received(deployment: &Deployment) -> Vec<String> {
     let queue = deployment.queue().unwrap();
     let messages = queue.receive_messages(Some(options)).await.unwrap().into_model().unwrap().items.unwrap_or_default();
     messages.into_iter().filter_map(|message: ReceivedMessage| message.message_text).collect()
+}
+
+#[tokio::test]
+async fn what_is_written_is_in_the_ledger_whatever_the_client_is_told_and_the_taps_do() {
+    let deployment = deployment("ledger").await;
+    let content = || RequestContent::from(b"content".to_vec());
+    deployment.taps.blob.fail(Fault::new(Action::ResetAfter).times(1));
+    deployment.taps.blob.fail(Fault::status(503));
+    let results = deployment.results().unwrap();
+    for name in ["reset é", "refused"] {
+        assert!(results.blob_client(name).upload(content(), None).await.is_err(), "{name}");
+    }
+    let past = deployment.past_taps();
+    past.rejected().unwrap().blob_client("past").upload(content(), None).await.unwrap();
+    let again = BlobClientUploadOptions::default().if_not_exists();
+    assert!(past.rejected().unwrap().blob_client("past").upload(content(), Some(again)).await.is_err());
+    let seen = deployment.ledger().since(0);
+    let seen: Vec<_> = seen.iter().map(|write| (write.container.as_str(), write.blob.as_str())).collect();
+    assert_eq!(seen, [("ledger-signed", "reset é"), ("ledger-rejected", "past")]);
+    assert_eq!(deployment.ledger().since(1)[0].content.as_deref(), Some(&b"content"[..]));
+    assert_eq!((deployment.ledger().len(), deployment.ledger().is_empty()), (2, false));
+    assert_eq!(deployment.taps.blob.exchanges().len(), 2);
 }
 
 #[tokio::test]
@@ -78,9 +104,11 @@ async fn vaults_of_a_deployment_are_told_apart_by_their_hosts() {
 
 /// The type of the key `signing`, or the status answered in its place.
 async fn key_type(deployment: &Deployment, vault: &str) -> Result<Option<KeyType>, Option<u16>> {
-    let options =
-        KeyClientOptions { client_options: client_options(&deployment.transport), ..KeyClientOptions::default() };
-    let client = KeyClient::new(&deployment.vault.url(vault), deployment.credential(), Some(options)).unwrap();
+    let options = KeyClientOptions {
+        client_options: client_options(deployment.storage.transport()),
+        ..KeyClientOptions::default()
+    };
+    let client = KeyClient::new(&deployment.vault.url(vault), deployment.storage.credential(), Some(options)).unwrap();
     match client.get_key("signing", None).await {
         Ok(response) => Ok(response.into_model().unwrap().key.unwrap().kty),
         Err(error) => Err(error.http_status().map(u16::from)),

@@ -59,6 +59,13 @@ pub enum Action {
         /// How many bytes of the body are sent.
         bytes: usize,
     },
+    /// Lets the service do the work, then sends its whole head, and the body a few bytes at a time.
+    Trickle {
+        /// How many bytes at a time.
+        bytes: usize,
+        /// The pause before each of them.
+        pause: Duration,
+    },
     /// Lets the service do the work, then sends what this makes of the answer.
     Alter(Alteration),
 }
@@ -192,6 +199,7 @@ impl fmt::Debug for Action {
             Self::ResetBefore => f.write_str("ResetBefore"),
             Self::ResetAfter => f.write_str("ResetAfter"),
             Self::Truncate { bytes } => write!(f, "Truncate({bytes})"),
+            Self::Trickle { bytes, pause } => write!(f, "Trickle({bytes}, {pause:?})"),
             Self::Alter(_) => f.write_str("Alter"),
         }
     }

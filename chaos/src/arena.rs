@@ -1,0 +1,264 @@
+//! One deployment with its two hosts: messages in, chaos, and the count of what came out.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use signet::local::{
+    app::AppRoot,
+    stack::{Deployment, Stack},
+    vault::KeySpec,
+};
+use tokio::time::sleep;
+
+use crate::{
+    app::App,
+    census::{Census, Plan, judge_writes},
+    dice::Dice,
+    error::{Context as _, Result},
+    faults::{self, Episode, Fired, KEY, Service, TOKEN_LIFE},
+    feed::Feed,
+    findings::{Findings, What},
+    hosts::{Hosts, Start},
+    items::Message,
+    kills::{Kill, Struck},
+    ledger::Standing,
+    names::Names,
+    story::Stories,
+};
+
+/// The storage's name in the handlers' hosts file.
+const STORAGE: &str = "devstoreaccount1.blob.signet.test";
+/// Faults that are on at the same time.
+const LANES: u64 = 4;
+/// How long nothing may change until it is said that it never will.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A deployment that a handler is tried in.
+pub struct Arena {
+    seed: u64,
+    /// The deployment.
+    pub deployment: Arc<Deployment>,
+    /// What it was told.
+    pub stories: Stories,
+    /// What was met.
+    pub fired: Fired,
+    /// What was killed.
+    pub struck: Struck,
+    /// What is sent.
+    pub feed: Feed,
+    standing: Standing,
+    app: App,
+    names: Option<Names>,
+    settings: BTreeMap<String, String>,
+}
+
+/// What is special about an arena.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The name of its queue, and of what belongs to that.
+    pub name: &'static str,
+    /// Deliveries until the host gives a message up.
+    pub max_dequeue_count: u32,
+    /// Seconds that an item may take until it is handed back.
+    pub deadline: u64,
+}
+
+/// Is told how far it is.
+pub type Watch<'a> = &'a (dyn Fn(&str) + Send + Sync);
+
+impl fmt::Debug for Arena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arena").field("deployment", &self.deployment).finish_non_exhaustive()
+    }
+}
+
+impl Arena {
+    /// Makes the deployment; no host runs yet.
+    pub async fn new(
+        stack: &Arc<Stack>,
+        root: &AppRoot,
+        handler: &Path,
+        seed: u64,
+        Terms { name, max_dequeue_count, deadline }: Terms,
+    ) -> Result<Self> {
+        let deployment = Arc::new(Deployment::start(stack, name).await.context("a deployment")?);
+        deployment.issuer.set_lifetime(TOKEN_LIFE);
+        let key = deployment.create_key(KEY, KeySpec::P256).await.context("a key")?;
+        let mut settings = deployment.settings(&key);
+        for (name, value) in [("SIGNET_DEADLINE", deadline.to_string()), ("SIGNET_KEY_REFRESH", "2".to_owned())] {
+            settings.insert(name.to_owned(), value);
+        }
+        let stories = Stories::default();
+        let app = App::around(root, handler, max_dequeue_count)?;
+        let names = Names::wrap(&app.root(), STORAGE)?;
+        if names.is_some() {
+            settings.entry("SIGNET_RESULTS".to_owned()).and_modify(|url| *url = Names::renamed(url));
+        }
+        Ok(Self {
+            seed,
+            feed: Feed::new(seed, &deployment, stories.clone()).await?,
+            standing: Standing::new(deployment.ledger(), name),
+            app,
+            names,
+            deployment,
+            stories,
+            fired: Fired::default(),
+            struck: Struck::default(),
+            settings,
+        })
+    }
+
+    /// Starts both hosts.
+    pub fn hosts(&self) -> Result<Arc<Hosts>> {
+        let start = Start {
+            app_root: self.app.root(),
+            settings: self.settings.clone(),
+            deployment: self.deployment.clone(),
+            stories: self.stories.clone(),
+        };
+        Hosts::start([start.clone(), start]).map(Arc::new)
+    }
+
+    /// Sends all messages while faults and kills go on, then waits until all are done. What is left over is a finding.
+    pub async fn run(
+        &self,
+        hosts: &Arc<Hosts>,
+        messages: &[Message],
+        kills: &[Kill],
+        watch: Watch<'_>,
+    ) -> Result<Findings> {
+        let is_calm = AtomicBool::new(false);
+        let feeding = async {
+            let fed = self.send(hosts, messages).await;
+            // Faults end while there is still something to do.
+            while fed.is_ok() && self.feed.progress().1 > messages.len() / 50 {
+                sleep(Duration::from_millis(100)).await;
+            }
+            is_calm.store(true, Ordering::Relaxed);
+            fed
+        };
+        let lanes = join_all((0..LANES).map(|lane| self.trouble(lane, &is_calm)));
+        let looking = async {
+            while !is_calm.load(Ordering::Relaxed) {
+                self.look(watch).await?;
+                self.forget();
+                sleep(Duration::from_millis(500)).await;
+            }
+            Ok(())
+        };
+        let killing = self.kill(hosts, kills, &is_calm);
+        let (fed, looked, _, ()) = tokio::join!(feeding, looking, lanes, killing);
+        fed.and(looked)?;
+        faults::mend(&self.deployment);
+        self.drain(watch).await
+    }
+
+    /// Sends messages.
+    pub async fn send(&self, hosts: &Arc<Hosts>, messages: &[Message]) -> Result<()> {
+        self.feed.send(messages, hosts, &self.standing).await
+    }
+
+    /// Adds the stories to findings about messages of this arena.
+    pub fn explain(&self, findings: &mut Findings) {
+        let sent = self.feed.sent();
+        findings.explain(|number| sent.get(&number).map(|sent| self.stories.of(&sent.message_id)).unwrap_or_default());
+    }
+
+    /// Compares what stands with what was planned.
+    pub async fn count(&self, messages: &[Message]) -> Result<Findings> {
+        let census = Census::take(&self.deployment).await?;
+        let sent = self.feed.sent();
+        let mut findings = census.judge(&Plan { seed: self.seed, messages, sent: &sent });
+        findings.extend(judge_writes(&self.deployment.queue_name, &self.deployment.ledger().since(0), &census));
+        Ok(findings)
+    }
+
+    /// One trouble after the other.
+    async fn trouble(&self, lane: u64, is_calm: &AtomicBool) {
+        let mut dice = Dice::of(self.seed, &format!("{} lane {lane}", self.deployment.queue_name));
+        while !is_calm.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(dice.between(100, 2500))).await;
+            let episode = Episode::draw(&mut dice);
+            match &self.names {
+                Some(names) if dice.one_in(25) => {
+                    self.lose_names(names, Duration::from_millis(dice.between(500, 4000))).await
+                }
+                _ => episode.run(&self.deployment, &self.fired).await,
+            }
+        }
+    }
+
+    /// The storage's name cannot be looked up for a while, and there are no connections from before.
+    async fn lose_names(&self, names: &Names, lasts: Duration) {
+        names.set(None);
+        self.deployment.taps.blob.disconnect();
+        sleep(lasts).await;
+        names.set(Some(STORAGE));
+        self.fired.add(Service::Blob, "its name cannot be looked up", 1);
+    }
+
+    /// Every kill when so many messages are done; what is left when the others are done comes at once.
+    async fn kill(&self, hosts: &Arc<Hosts>, kills: &[Kill], is_calm: &AtomicBool) {
+        let mut frozen = Vec::new();
+        for kill in kills {
+            loop {
+                let (sent, left) = self.feed.progress();
+                if sent.saturating_sub(left) >= kill.after || is_calm.load(Ordering::Relaxed) {
+                    break;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+            self.struck.add(kill.kind);
+            let (kill, hosts, deployment) = (*kill, hosts.clone(), self.deployment.clone());
+            frozen.push(tokio::spawn(async move { kill.strike(&hosts, &deployment).await }));
+            sleep(Duration::from_millis(20)).await;
+        }
+        join_all(frozen).await;
+    }
+
+    /// Waits until both queues are empty; what stays there is a finding.
+    pub async fn drain(&self, watch: Watch<'_>) -> Result<Findings> {
+        let (mut since, mut least) = (Instant::now(), usize::MAX);
+        loop {
+            let left = self.look(watch).await?;
+            if left == 0 {
+                return Ok(Findings::default());
+            }
+            if left < least {
+                (since, least) = (Instant::now(), left);
+            }
+            if since.elapsed() > PATIENCE {
+                let mut findings = Findings::default();
+                findings.add(What::LeftOver, None, format!("{left} messages are still in the queues"));
+                return Ok(findings);
+            }
+            sleep(Duration::from_millis(300)).await;
+        }
+    }
+
+    /// Looks how many messages there are, and says how far it is.
+    pub async fn look(&self, watch: Watch<'_>) -> Result<usize> {
+        let left = self.feed.look().await?;
+        let (sent, _) = self.feed.progress();
+        let kills: usize = self.struck.counts().values().sum();
+        let faults: u32 = self.fired.counts().values().sum();
+        watch(&format!("{} sent, {left} left, {kills} kills, {faults} faults met", sent));
+        Ok(left)
+    }
+
+    /// The taps need not remember: what counts is in the ledger.
+    fn forget(&self) {
+        let taps = &self.deployment.taps;
+        [&taps.vault, &taps.identity, &taps.blob, &taps.queue].into_iter().for_each(|tap| tap.clear());
+        self.deployment.vault.clear_signatures();
+    }
+}

@@ -1,0 +1,128 @@
+//! `chaos`: everything fails at once, and nothing may be lost or doubled; see the reference's chapter on it.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use chaos::{
+    error::{Context as _, Result},
+    guards::Guard,
+    report,
+    run::{self, Options},
+};
+use clap::Parser;
+use signet::local::{app::AppRoot, shipping::Shipping};
+
+/// Lets everything fail at once, and counts from the storage whether anything was lost or doubled.
+#[derive(Debug, Parser)]
+#[command(name = "chaos", version)]
+struct Arguments {
+    /// How many messages
+    #[arg(long, default_value_t = 2000)]
+    items: usize,
+    /// What everything is planned from [default: one by the clock]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many kills [default: one for each forty messages]
+    #[arg(long)]
+    kills: Option<usize>,
+    /// Leaves one of the handler's guards out, and expects the run to fail in the right way: create-only, adoption-check or
+    /// look-before-sign
+    #[arg(long, value_name = "GUARD")]
+    without: Option<Guard>,
+    /// Leaves out the phase that needs a second build of the handler
+    #[arg(long)]
+    without_fault_points: bool,
+    /// Where the numbers go as well
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(chaos(&arguments)),
+        Err(error) => Err(error).context("the runtime"),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("\n{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn chaos(arguments: &Arguments) -> Result<ExitCode> {
+    let seed = arguments.seed.unwrap_or_else(|| {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |elapsed| elapsed.as_secs() % 1_000_000)
+    });
+    println!("seed {seed}");
+    let root = AppRoot::find().context("the checkout")?;
+    let say = |line: &str| println!("{line}");
+    let handler = match arguments.without {
+        Some(guard) => guard.build_without(&root).await?,
+        None => root.build_handler(&say).await.context("the handler")?,
+    };
+    let fault_points = match arguments.without {
+        None if !arguments.without_fault_points => Some(build_fault_points(&root).await?),
+        _ => None,
+    };
+    let kills = arguments.kills.unwrap_or(arguments.items / 40);
+    let options = Options { seed, items: arguments.items, kills, handler, fault_points };
+    let progress = Progress::new();
+    let outcome = run::run(&root, &options, &|line| progress.show(line)).await?;
+    println!("\n{}", report::text(&outcome));
+    if let Some(file) = &arguments.json {
+        std::fs::write(file, report::json(&outcome).to_string()).context("the numbers")?;
+    }
+    if let Some(guard) = arguments.without {
+        match guard.is_missed(&outcome.findings) {
+            Ok(()) => println!("without {} the run fails, as it must", guard.name()),
+            Err(expected) => println!("without {} the run must find {expected}, and has not", guard.name()),
+        }
+    }
+    Ok(if outcome.findings.all().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// As it ships, but that it can be told where to end.
+async fn build_fault_points(root: &AppRoot) -> Result<PathBuf> {
+    let shipping = Shipping::of(root, None).await.context("the handler with fault points")?;
+    let to = root.target().join("chaos").join("handler");
+    let shipping = shipping.with_feature("fault-points");
+    root.build_variant(&shipping, &to, &|line| println!("{line}")).await.context("the handler with fault points")?;
+    Ok(to)
+}
+
+/// One line that is written over where that can be done, and written anew now and then where not.
+struct Progress {
+    begun: Instant,
+    is_terminal: bool,
+    /// The second of the last line.
+    last: AtomicU64,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { begun: Instant::now(), is_terminal: std::io::stdout().is_terminal(), last: AtomicU64::new(0) }
+    }
+
+    fn show(&self, line: &str) {
+        let seconds = self.begun.elapsed().as_secs();
+        if self.is_terminal {
+            print!("\r\x1b[K{seconds:5} s  {line}");
+            // A terminal that is gone shows nothing.
+            let _ = std::io::stdout().flush();
+        } else if seconds >= self.last.load(Ordering::Relaxed) + PAUSE || !line.contains(" sent, ") {
+            self.last.store(seconds, Ordering::Relaxed);
+            println!("{seconds:5} s  {line}");
+        }
+    }
+}
+
+/// Seconds between two lines where none can be written over.
+const PAUSE: u64 = 10;

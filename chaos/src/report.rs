@@ -1,0 +1,74 @@
+//! What a run came to, for people.
+
+use std::fmt::Display;
+
+use serde_json::{Value, json};
+
+use crate::run::Outcome;
+
+/// Findings whose stories are told.
+const TOLD: usize = 10;
+
+/// The tables, and what was found.
+#[must_use]
+pub fn text(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    table(&mut text, "messages", outcome.kinds.iter());
+    table(&mut text, "kills", outcome.kills.iter());
+    let faults = outcome.faults.iter().map(|((service, name), count)| (format!("{service}: {name}"), count));
+    table(&mut text, "faults met", faults);
+    if !outcome.points.is_empty() {
+        table(&mut text, "kills at fault points", outcome.points.iter());
+    }
+    table(&mut text, "besides", outcome.counts.iter());
+    table(&mut text, "must be zero", outcome.findings.counts().iter());
+    for finding in outcome.findings.all().iter().take(TOLD) {
+        text += &format!("\n{}: {}\n", finding.what, finding.why);
+        if let Some(number) = finding.number {
+            text += &format!("  message {number}\n");
+            for line in &finding.story {
+                text += &format!("  {line}\n");
+            }
+        }
+    }
+    let more = outcome.findings.all().len().saturating_sub(TOLD);
+    if more > 0 {
+        text += &format!("\nand {more} more\n");
+    }
+    text += &format!(
+        "\n{} messages in {} s ({} s of them all at once); seed {}\n",
+        outcome.messages(),
+        outcome.took_in_all.as_secs(),
+        outcome.took.as_secs(),
+        outcome.seed
+    );
+    text
+}
+
+/// The numbers for machines.
+#[must_use]
+pub fn json(outcome: &Outcome) -> Value {
+    let named =
+        |rows: &mut dyn Iterator<Item = (String, u64)>| Value::Object(rows.map(|(name, n)| (name, n.into())).collect());
+    let number = |count: usize| count as u64;
+    json!({
+        "seed": outcome.seed,
+        "messages": named(&mut outcome.kinds.iter().map(|(name, count)| ((*name).to_owned(), number(*count)))),
+        "kills": named(&mut outcome.kills.iter().map(|(kind, count)| (kind.to_string(), number(*count)))),
+        "faultPoints": named(&mut outcome.points.iter().map(|(name, count)| (name.clone(), number(*count)))),
+        "faults": named(&mut outcome.faults.iter().map(|((s, name), count)| (format!("{s}: {name}"), (*count).into()))),
+        "besides": named(&mut outcome.counts.iter().map(|(name, count)| ((*name).to_owned(), number(*count)))),
+        "mustBeZero": named(&mut outcome.findings.counts().iter().map(|(what, n)| (what.to_string(), number(*n)))),
+        "seconds": outcome.took_in_all.as_secs(),
+        "secondsAllAtOnce": outcome.took.as_secs(),
+    })
+}
+
+fn table(text: &mut String, title: &str, rows: impl Iterator<Item = (impl Display, impl Display)>) {
+    let rows: Vec<(String, String)> = rows.map(|(name, count)| (name.to_string(), count.to_string())).collect();
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().max(title.len());
+    *text += &format!("\n  {title}\n  {}\n", "─".repeat(width + 9));
+    for (name, count) in rows {
+        *text += &format!("  {name:width$} {count:>8}\n");
+    }
+}

@@ -1,0 +1,156 @@
+//! A whole run: its phases in turn.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use signet::local::{app::AppRoot, stack::Stack};
+
+use crate::{
+    arena::{Arena, Terms, Watch},
+    error::{Context as _, Result},
+    faults::Service,
+    findings::Findings,
+    given_up,
+    items::{self, Message},
+    kills::{self, Kind},
+    points, redelivery,
+};
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What everything is planned from.
+    pub seed: u64,
+    /// How many messages.
+    pub items: usize,
+    /// How many kills.
+    pub kills: usize,
+    /// The handler to try.
+    pub handler: PathBuf,
+    /// The handler that ends itself at fault points; none: that phase is left out.
+    pub fault_points: Option<PathBuf>,
+}
+
+/// What came of a run.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// What must not be.
+    pub findings: Findings,
+    /// How many messages of each kind there were.
+    pub kinds: BTreeMap<&'static str, usize>,
+    /// How often what was killed.
+    pub kills: BTreeMap<Kind, usize>,
+    /// How often a handler has ended itself at which point.
+    pub points: BTreeMap<String, usize>,
+    /// How often each fault was met.
+    pub faults: BTreeMap<(Service, &'static str), u32>,
+    /// What else was counted.
+    pub counts: BTreeMap<&'static str, usize>,
+    /// How long the main phase took.
+    pub took: Duration,
+    /// How long all took.
+    pub took_in_all: Duration,
+}
+
+impl Outcome {
+    fn add(&mut self, arena: &Arena, messages: &[Message], mut findings: Findings) {
+        arena.explain(&mut findings);
+        self.findings.extend(findings.into_all());
+        for message in messages {
+            *self.kinds.entry(message.kind).or_default() += 1;
+        }
+        for (kind, count) in arena.struck.counts() {
+            *self.kills.entry(kind).or_default() += count;
+        }
+        for (what, count) in arena.stories.counts() {
+            *self.counts.entry(what).or_default() += count;
+        }
+        self.faults.extend(arena.fired.counts());
+        self.points.extend(arena.stories.points());
+    }
+
+    /// How many messages there were.
+    #[must_use]
+    pub fn messages(&self) -> usize {
+        self.kinds.values().sum()
+    }
+}
+
+/// Makes a run.
+pub async fn run(root: &AppRoot, options: &Options, watch: Watch<'_>) -> Result<Outcome> {
+    let begun = Instant::now();
+    let stack = Stack::start(&|line| watch(line)).await.context("the local stack")?;
+    let mut outcome = Outcome { seed: options.seed, ..Outcome::default() };
+    everything_at_once(&stack, root, options, watch, &mut outcome).await?;
+    watch("given up by the host while a delivery is under way");
+    giving_up(&stack, root, options, watch, &mut outcome).await?;
+    if let Some(handler) = &options.fault_points {
+        fault_points(&stack, root, (options.seed, handler.clone()), watch, &mut outcome).await?;
+    }
+    outcome.took_in_all = begun.elapsed();
+    Ok(outcome)
+}
+
+async fn everything_at_once(
+    stack: &Arc<Stack>,
+    root: &AppRoot,
+    options: &Options,
+    watch: Watch<'_>,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let terms = Terms { name: "chaos", max_dequeue_count: 1000, deadline: 10 };
+    let arena = Arena::new(stack, root, &options.handler, options.seed, terms).await?;
+    let messages = items::messages(options.seed, options.items, terms.name);
+    let kills = kills::kills(options.seed, options.kills, messages.len());
+    let hosts = arena.hosts()?;
+    let begun = Instant::now();
+    let mut findings = arena.run(&hosts, &messages, &kills, watch).await?;
+    outcome.took = begun.elapsed();
+    watch("counting");
+    findings.extend(arena.count(&messages).await?.into_all());
+    watch("delivering again what is done");
+    let again = redelivery::redeliver(&arena, &hosts, &messages, (options.seed, 50 + options.items / 50)).await?;
+    findings.extend(again.into_all());
+    outcome.add(&arena, &messages, findings);
+    Ok(())
+}
+
+async fn giving_up(
+    stack: &Arc<Stack>,
+    root: &AppRoot,
+    options: &Options,
+    watch: Watch<'_>,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let terms = Terms { name: "given-up", max_dequeue_count: given_up::MAX_DEQUEUE_COUNT, deadline: 5 };
+    let arena = Arena::new(stack, root, &options.handler, options.seed, terms).await?;
+    let messages = items::plain(options.seed, 30 + options.items / 100, terms.name);
+    let hosts = arena.hosts()?;
+    let findings = given_up::run(&arena, &hosts, &messages, (options.seed, watch)).await?;
+    outcome.add(&arena, &messages, findings);
+    Ok(())
+}
+
+async fn fault_points(
+    stack: &Arc<Stack>,
+    root: &AppRoot,
+    (seed, handler): (u64, PathBuf),
+    watch: Watch<'_>,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let terms = Terms { name: "points", max_dequeue_count: 1000, deadline: 4 };
+    let arena = Arena::new(stack, root, &handler, seed, terms).await?;
+    let batches = items::batches(seed, points::POINTS.len(), terms.name);
+    let hosts = arena.hosts()?;
+    let mut findings = points::run(&arena, &hosts, &batches, watch).await?;
+    let messages: Vec<Message> = batches.into_iter().flatten().collect();
+    findings.extend(arena.count(&messages).await?.into_all());
+    outcome.add(&arena, &messages, findings);
+    Ok(())
+}

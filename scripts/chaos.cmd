@@ -1,0 +1,4 @@
+@echo off
+rem Lets everything fail at once, and counts whether anything was lost or doubled; see docs/reference.md.
+cd /d "%~dp0.."
+cargo run --quiet --locked --profile bench -p chaos -- %*
