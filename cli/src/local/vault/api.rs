@@ -6,7 +6,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use hyper::{
     HeaderMap, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, HeaderValue, PRAGMA, X_CONTENT_TYPE_OPTIONS},
+    header::{
+        AUTHORIZATION, CACHE_CONTROL, EXPIRES, HOST, HeaderName, HeaderValue, PRAGMA, STRICT_TRANSPORT_SECURITY,
+        X_CONTENT_TYPE_OPTIONS,
+    },
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -40,6 +43,8 @@ pub(super) async fn answer(vault: &Vault, request: &Request<Bytes>) -> Response<
     for (name, value) in [
         (CACHE_CONTROL, "no-cache"),
         (PRAGMA, "no-cache"),
+        (EXPIRES, "-1"),
+        (STRICT_TRANSPORT_SECURITY, "max-age=31536000;includeSubDomains"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (HeaderName::from_static("x-ms-keyvault-region"), "local"),
         (HeaderName::from_static("x-ms-keyvault-service-version"), "1.9.2878.1"),
@@ -281,11 +286,8 @@ impl Call<'_> {
             last = id;
         }
         let next = rest.peek().map(|_| {
-            let query = form_urlencoded::Serializer::new(String::new())
-                .append_pair("api-version", self.api_version)
-                .append_pair("maxresults", &size.to_string())
-                .finish();
-            format!("{}{path}?{query}&$skiptoken={}", self.vault.url(self.name), URL_SAFE_NO_PAD.encode(last))
+            let (url, version, token) = (self.vault.url(self.name), self.api_version, URL_SAFE_NO_PAD.encode(last));
+            format!("{url}{path}?api-version={version}&$skiptoken={token}&maxresults={size}")
         });
         Ok(json!({"value": value, "nextLink": next}))
     }
