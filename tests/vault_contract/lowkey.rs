@@ -21,13 +21,13 @@ use signet::local::certificates::{CertificateFiles, Certificates, LOCAL_NAMES};
 use tempfile::tempdir;
 use tokio::process::{Child, Command};
 
-use crate::target::{Difference, Target, Tokens, roots};
+use crate::{
+    difference::Difference,
+    target::{Target, Tokens, roots},
+};
 
 /// A small machine that has other things to do takes half a minute.
 const START: Duration = Duration::from_secs(120);
-
-const DIFFERENCES: &[Difference] =
-    &[Difference::Challenge, Difference::AnyToken, Difference::ErrorCodes, Difference::Headers];
 
 pub(crate) async fn start() -> Option<Target> {
     let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
@@ -47,7 +47,7 @@ pub(crate) async fn start() -> Option<Target> {
     let port = free_port();
     let java = set("JAVA_HOME").map_or_else(|| PathBuf::from("java"), |home| Path::new(&home).join("bin/java"));
     let mut process = Command::new(&java)
-        .args(["-Xmx512m", "-XX:TieredStopAtLevel=1", "-jar", &jar])
+        .args(["-Xmx512m", "-jar", &jar])
         .args(arguments(&files, port))
         .current_dir(folder.path())
         .stdin(Stdio::null())
@@ -60,7 +60,7 @@ pub(crate) async fn start() -> Option<Target> {
     let url = format!("https://contract.vault.localhost:{port}");
     let tokens = Tokens::Fixed("any".to_owned());
     let target = Target::new("Lowkey Vault", url, tokens, &roots(&files.authority), (process, folder));
-    Some(target.with(DIFFERENCES))
+    Some(target.with(Difference::LOWKEY))
 }
 
 fn arguments(files: &CertificateFiles, port: u16) -> [String; 12] {

@@ -3,9 +3,10 @@
 //! What the checks expect is what the service does: its REST reference (api-version 2025-07-01), "About keys", and the
 //! answers of the service that Microsoft recorded for the tests of its SDKs
 //! (`sdk/keyvault/azkeys/testdata/recordings` in the history of Azure/azure-sdk-for-go). Where Lowkey Vault is known to be
-//! different, [`Difference`](target::Difference) says in what, and the suite fails once it no longer is.
+//! different, [`Difference`](difference::Difference) says in what, and the suite fails once it no longer is.
 
 mod checks;
+mod difference;
 mod local;
 mod lowkey;
 mod service;

@@ -1,13 +1,19 @@
 //! Every kind of key, every algorithm: asked with the SDK's client, checked with another implementation than the one that
 //! signed, by the public key that the vault gives.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use azure_core::http::RequestContent;
+use azure_core::{
+    error::ErrorKind,
+    http::{RequestContent, Response},
+};
 use azure_security_keyvault_keys::{
     KeyClient,
     models::{
-        CreateKeyParameters, KeyClientGetKeyOptions, KeyClientSignOptions, KeyOperation, SignParameters,
+        CreateKeyParameters, Key, KeyClientGetKeyOptions, KeyClientSignOptions, KeyOperation, SignParameters,
         SignatureAlgorithm, VerifyParameters,
     },
 };
@@ -20,9 +26,12 @@ use signet_core::{
 };
 
 use crate::{
+    difference::Difference,
     local::VAULT,
     target::{Target, base64url, version_of},
 };
+
+const LONGEST_TO_MAKE: Duration = Duration::from_secs(120);
 
 const RSA: [Algorithm; 6] =
     [Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps256, Algorithm::Ps384, Algorithm::Ps512];
@@ -66,6 +75,9 @@ async fn signs_and_verifies(target: &Target, spec: KeySpec, algorithms: &[Algori
     for &algorithm in algorithms {
         let digest = algorithm.hash().digest(&[b"content"]);
         for version in [None, Some(version)] {
+            if version.is_none() && target.differs(Difference::NoNewest) {
+                continue;
+            }
             let (signed_by, signature) = sign(&client, &name, version, algorithm, &digest).await;
             assert_eq!((signed_by.as_str(), signature.len()), (kid.as_str(), length), "{algorithm:?}");
             assert_eq!(public.key.verify(algorithm, &digest, &signature), Ok(()), "{algorithm:?}");
@@ -83,8 +95,23 @@ async fn create(client: &KeyClient, name: &str, spec: KeySpec) -> String {
         key_ops: Some(vec![KeyOperation::Sign, KeyOperation::Verify]),
         ..CreateKeyParameters::default()
     };
-    let made = client.create_key(name, content(parameters), None).await.expect("a key");
+    let made = match client.create_key(name, content(parameters), None).await {
+        // An emulator may take longer to make a key than a request has; it goes on all the same.
+        Err(error) if *error.kind() == ErrorKind::Io => made_at_last(client, name).await,
+        made => made.expect("a key"),
+    };
     made.into_model().expect("a bundle").key.expect("a key").kid.expect("an identifier")
+}
+
+async fn made_at_last(client: &KeyClient, name: &str) -> Response<Key> {
+    let start = Instant::now();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        match client.get_key(name, None).await {
+            Err(error) => assert!(start.elapsed() < LONGEST_TO_MAKE, "{error}"),
+            Ok(made) => return made,
+        }
+    }
 }
 
 pub(crate) async fn what_was_changed_does_not_verify(target: Arc<Target>) {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use azure_core::http::Url;
 use serde_json::json;
 
-use crate::target::{API_VERSION, Difference, Target};
+use crate::{
+    difference::Difference,
+    target::{API_VERSION, Target},
+};
 
 /// "Authentication, requests and responses": the challenge names the authority and the resource, and the resource's host
 /// is what the vault's ends with, which clients check before they send a token.

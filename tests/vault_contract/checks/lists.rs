@@ -6,7 +6,7 @@ use azure_security_keyvault_keys::models::KeyClientListKeyPropertiesVersionsOpti
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 
-use crate::target::Target;
+use crate::{difference::Difference, target::Target};
 
 pub(crate) async fn versions_come_in_pages(target: Arc<Target>) {
     let (name, first) = target.create(json!({"kty": "EC", "crv": "P-256"})).await;
@@ -73,11 +73,15 @@ pub(crate) async fn keys_are_listed_without_versions(target: Arc<Target>) {
 /// to 25 results"; of 1 to 25.
 pub(crate) async fn pages_have_at_most_25_entries(target: Arc<Target>) {
     let (name, _) = target.create(json!({"kty": "EC", "crv": "P-256"})).await;
-    for wrong in ["26", "0", "-1", "many"] {
+    for wrong in ["26", "0"] {
         for path in ["/keys".to_owned(), format!("/keys/{name}/versions")] {
             let answer = target.ask("GET", &format!("{path}?maxresults={wrong}"), Value::Null).await;
-            answer.refused(&target, 400, "BadParameter", None);
+            answer.refused_unless(Difference::AnyPageSize, &target, 400, "BadParameter", None);
         }
+    }
+    for wrong in ["-1", "many"] {
+        let answer = target.ask("GET", &format!("/keys?maxresults={wrong}"), Value::Null).await;
+        answer.refused(&target, 400, "BadParameter", None);
     }
     assert_eq!(target.ask("GET", "/keys?maxresults=25", Value::Null).await.status, 200);
 }

@@ -21,7 +21,7 @@ macro_rules! checks {
     };
 }
 
-const ALL: [(&str, Check); 23] = checks![
+const ALL: [(&str, Check); 25] = checks![
     authentication::without_a_token_there_is_a_challenge,
     authentication::a_token_that_is_none_is_refused,
     authentication::the_sdk_s_client_is_let_in,
@@ -36,10 +36,12 @@ const ALL: [(&str, Check); 23] = checks![
     refusals::the_api_version_is_checked,
     refusals::what_is_not_there_is_not_found,
     refusals::what_cannot_be_signed_is_refused,
+    refusals::an_algorithm_that_is_not_for_the_key_is_refused,
     refusals::what_cannot_be_made_is_refused,
     refusals::a_version_that_may_not_sign_does_not,
     refusals::an_operation_that_a_key_is_not_for_is_refused,
     lifecycle::a_rotated_key_signs_with_its_newest_version_and_keeps_the_old,
+    lifecycle::no_version_is_the_newest,
     lifecycle::attributes_are_updated_one_by_one,
     lifecycle::a_deleted_key_is_gone_and_can_be_recovered,
     lists::versions_come_in_pages,
