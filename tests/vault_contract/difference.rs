@@ -31,6 +31,9 @@ pub(crate) enum Difference {
     DisabledIsGone,
     /// Versions sign before `nbf` and after `exp`, against "About keys".
     NoValidity,
+    /// What is no version's identifier is a version that does not exist (404), or a fault of its own (500); for the service it
+    /// is an operation that GET does not allow (400).
+    AnyVersion,
     /// `maxresults` may be any number from 0.
     AnyPageSize,
     /// Deleted keys cannot be purged: its vaults are `Recoverable`, those of the service are `Recoverable+Purgeable` unless
@@ -52,6 +55,7 @@ impl Difference {
         Self::NoNewest,
         Self::DisabledIsGone,
         Self::NoValidity,
+        Self::AnyVersion,
         Self::AnyPageSize,
         Self::NoPurge,
     ];

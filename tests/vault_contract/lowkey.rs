@@ -23,11 +23,11 @@ use tokio::process::{Child, Command};
 
 use crate::{
     difference::Difference,
-    target::{Target, Tokens, roots},
+    target::{Target, Tokens, not_checked, roots},
 };
 
 /// A small machine that has other things to do takes half a minute.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 
 pub(crate) async fn start() -> Option<Target> {
     let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
@@ -37,12 +37,12 @@ pub(crate) async fn start() -> Option<Target> {
             Some("required"),
             "SIGNET_LOWKEY_JAR does not name Lowkey Vault's jar"
         );
-        println!("NOT CHECKED: Lowkey Vault. Set SIGNET_LOWKEY_JAR to its executable jar.");
+        not_checked("Lowkey Vault. Set SIGNET_LOWKEY_JAR to its executable jar.");
         return None;
     };
     let folder = tempdir().expect("a folder");
-    let files = Certificates::generate(&LOCAL_NAMES).and_then(|all| Ok(all.write_to(folder.path())));
-    let files = files.expect("certificates").expect("certificates on the disk");
+    let certificates = Certificates::generate(&LOCAL_NAMES).expect("certificates");
+    let files = certificates.write_to(folder.path()).expect("certificates on the disk");
     let log = folder.path().join("lowkey.log");
     let port = free_port();
     let java = set("JAVA_HOME").map_or_else(|| PathBuf::from("java"), |home| Path::new(&home).join("bin/java"));

@@ -12,14 +12,12 @@ use std::env;
 
 use signet_azure::roots::Roots;
 
-use crate::target::{Target, Tokens};
+use crate::target::{Target, Tokens, not_checked};
 
 pub(crate) fn from_environment() -> Option<Target> {
     let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
     let Some(url) = set("SIGNET_CONTRACT_VAULT") else {
-        println!(
-            "NOT CHECKED: the service itself. Set SIGNET_CONTRACT_VAULT, and SIGNET_CONTRACT_TOKEN or `az login`."
-        );
+        not_checked("the service itself. Set SIGNET_CONTRACT_VAULT, and SIGNET_CONTRACT_TOKEN or `az login`.");
         return None;
     };
     let tokens = set("SIGNET_CONTRACT_TOKEN").map_or(Tokens::AzureCli("https://vault.azure.net"), Tokens::Fixed);

@@ -31,7 +31,7 @@ use crate::{
     target::{Target, base64url, version_of},
 };
 
-const LONGEST_TO_MAKE: Duration = Duration::from_secs(120);
+const LONGEST_TO_MAKE: Duration = Duration::from_mins(2);
 
 const RSA: [Algorithm; 6] =
     [Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps256, Algorithm::Ps384, Algorithm::Ps512];

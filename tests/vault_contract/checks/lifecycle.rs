@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use azure_security_keyvault_keys::models::DeletedKey;
 use serde_json::{Value, json};
 
 use crate::{
@@ -63,6 +64,8 @@ pub(crate) async fn a_deleted_key_is_gone_and_can_be_recovered(target: Arc<Targe
     assert_eq!((deleted.status, &deleted.body["key"]), (200, &made["key"]), "{deleted:?}");
     assert_eq!(deleted.body["recoveryId"], format!("{}/deletedkeys/{name}", target.url));
     assert!(deleted.body["deletedDate"].is_u64() && deleted.body["scheduledPurgeDate"].is_u64(), "{deleted:?}");
+    let read: DeletedKey = serde_json::from_value(deleted.body).expect("what the SDK reads");
+    assert!(read.recovery_id.is_some() && read.deleted_date.is_some() && read.key.is_some());
 
     let path = format!("/keys/{name}/{}", version_of(&made));
     let sign = json!({"alg": "ES256", "value": base64url(&[0; 32])});

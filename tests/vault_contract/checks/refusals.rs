@@ -39,6 +39,10 @@ pub(crate) async fn what_is_not_there_is_not_found(target: Arc<Target>) {
     ] {
         target.ask(method, &path, Value::Null).await.refused(&target, 404, "KeyNotFound", None);
     }
+    for path in ["/keys/none/no-version".to_owned(), format!("/keys/{name}/no-version")] {
+        let answer = target.ask("GET", &path, Value::Null).await;
+        answer.refused_unless(Difference::AnyVersion, &target, 400, "BadParameter", None);
+    }
     for path in [
         "/keys/none//sign".to_owned(),
         format!("/keys/none/{NO_VERSION}/sign"),

@@ -99,6 +99,11 @@ fn transaction(store: &Store, segments: &[&str], body: &[u8]) -> Transaction {
     }
 }
 
+/// Identifiers of versions are 32 hexadecimal digits.
+fn is_version(segment: &str) -> bool {
+    segment.len() == 32 && segment.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// The first label of the host name, in lower case.
 fn vault_name(headers: &HeaderMap) -> Result<String, VaultError> {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
@@ -149,6 +154,9 @@ impl Call<'_> {
             ("GET", ["keys"] | ["keys", ""]) => self.list_keys(),
             ("GET", ["keys", key] | ["keys", key, ""]) => self.get(key, None),
             ("GET", ["keys", key, "versions"]) => self.list_versions(key),
+            ("GET" | "PATCH", ["keys", _, operation]) if !is_version(operation) && !operation.is_empty() => {
+                Err(VaultError::operation_not_allowed(method, operation))
+            }
             ("GET", ["keys", key, version]) => self.get(key, Some(version)),
             ("POST", ["keys", key, "create"]) => self.create(key).await,
             ("POST", ["keys", key, "rotate"]) => self.rotate(key).await,
@@ -169,11 +177,9 @@ impl Call<'_> {
                 self.get(key, None)
             }
             (_, ["keys", _, .., operation @ ("create" | "rotate" | "sign" | "verify" | "versions")]) => {
-                Err(VaultError::method_not_allowed(method, operation))
+                Err(VaultError::operation_not_allowed(method, operation))
             }
-            (_, ["keys" | "deletedkeys"] | ["keys" | "deletedkeys", _]) => {
-                Err(VaultError::method_not_allowed(method, ""))
-            }
+            (_, ["keys" | "deletedkeys"] | ["keys" | "deletedkeys", _]) => Err(VaultError::method_not_allowed(method)),
             _ => Err(VaultError::no_such_resource(&segments.join("/"))),
         }
     }
