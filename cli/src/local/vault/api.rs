@@ -6,7 +6,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use hyper::{
     HeaderMap, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, HeaderValue, PRAGMA, X_CONTENT_TYPE_OPTIONS},
+    header::{
+        AUTHORIZATION, CACHE_CONTROL, EXPIRES, HOST, HeaderName, HeaderValue, PRAGMA, STRICT_TRANSPORT_SECURITY,
+        X_CONTENT_TYPE_OPTIONS,
+    },
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -40,6 +43,8 @@ pub(super) async fn answer(vault: &Vault, request: &Request<Bytes>) -> Response<
     for (name, value) in [
         (CACHE_CONTROL, "no-cache"),
         (PRAGMA, "no-cache"),
+        (EXPIRES, "-1"),
+        (STRICT_TRANSPORT_SECURITY, "max-age=31536000;includeSubDomains"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (HeaderName::from_static("x-ms-keyvault-region"), "local"),
         (HeaderName::from_static("x-ms-keyvault-service-version"), "1.9.2878.1"),
@@ -94,6 +99,11 @@ fn transaction(store: &Store, segments: &[&str], body: &[u8]) -> Transaction {
     }
 }
 
+/// Identifiers of versions are 32 hexadecimal digits.
+fn is_version(segment: &str) -> bool {
+    segment.len() == 32 && segment.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// The first label of the host name, in lower case.
 fn vault_name(headers: &HeaderMap) -> Result<String, VaultError> {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
@@ -144,6 +154,9 @@ impl Call<'_> {
             ("GET", ["keys"] | ["keys", ""]) => self.list_keys(),
             ("GET", ["keys", key] | ["keys", key, ""]) => self.get(key, None),
             ("GET", ["keys", key, "versions"]) => self.list_versions(key),
+            ("GET" | "PATCH", ["keys", _, operation]) if !is_version(operation) && !operation.is_empty() => {
+                Err(VaultError::operation_not_allowed(method, operation))
+            }
             ("GET", ["keys", key, version]) => self.get(key, Some(version)),
             ("POST", ["keys", key, "create"]) => self.create(key).await,
             ("POST", ["keys", key, "rotate"]) => self.rotate(key).await,
@@ -164,11 +177,9 @@ impl Call<'_> {
                 self.get(key, None)
             }
             (_, ["keys", _, .., operation @ ("create" | "rotate" | "sign" | "verify" | "versions")]) => {
-                Err(VaultError::method_not_allowed(method, operation))
+                Err(VaultError::operation_not_allowed(method, operation))
             }
-            (_, ["keys" | "deletedkeys"] | ["keys" | "deletedkeys", _]) => {
-                Err(VaultError::method_not_allowed(method, ""))
-            }
+            (_, ["keys" | "deletedkeys"] | ["keys" | "deletedkeys", _]) => Err(VaultError::method_not_allowed(method)),
             _ => Err(VaultError::no_such_resource(&segments.join("/"))),
         }
     }
@@ -281,11 +292,8 @@ impl Call<'_> {
             last = id;
         }
         let next = rest.peek().map(|_| {
-            let query = form_urlencoded::Serializer::new(String::new())
-                .append_pair("api-version", self.api_version)
-                .append_pair("maxresults", &size.to_string())
-                .finish();
-            format!("{}{path}?{query}&$skiptoken={}", self.vault.url(self.name), URL_SAFE_NO_PAD.encode(last))
+            let (url, version, token) = (self.vault.url(self.name), self.api_version, URL_SAFE_NO_PAD.encode(last));
+            format!("{url}{path}?api-version={version}&$skiptoken={token}&maxresults={size}")
         });
         Ok(json!({"value": value, "nextLink": next}))
     }

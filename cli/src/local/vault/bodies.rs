@@ -23,8 +23,7 @@ pub(super) struct CreateBody {
     key_ops: Option<Vec<String>>,
     #[serde(default)]
     attributes: Attributes,
-    #[serde(default)]
-    tags: BTreeMap<String, String>,
+    tags: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]

@@ -93,8 +93,14 @@ impl VaultError {
         Self::new(429, "Throttled", message, None)
     }
 
-    pub(super) fn method_not_allowed(method: &str, operation: &str) -> Self {
-        Self::new(405, "MethodNotAllowed", format!("Method {method} does not allow operation '{operation}'"), None)
+    /// Also what the service answers where the path has something else in the place of a version (notaryproject/ratify's
+    /// documents have such an answer, to `GET …/invalidVersion`).
+    pub(super) fn operation_not_allowed(method: &str, operation: &str) -> Self {
+        Self::bad_parameter(format!("Method {method} does not allow operation '{operation}'"))
+    }
+
+    pub(super) fn method_not_allowed(method: &str) -> Self {
+        Self::new(405, "MethodNotAllowed", format!("The local vault has no method {method} for this resource"), None)
     }
 
     pub(super) fn no_such_resource(path: &str) -> Self {

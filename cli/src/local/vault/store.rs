@@ -38,7 +38,7 @@ pub(super) struct NewVersion {
     pub(super) public_exponent: u32,
     pub(super) key_ops: Vec<String>,
     pub(super) attributes: Attributes,
-    pub(super) tags: BTreeMap<String, String>,
+    pub(super) tags: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Clone)]
@@ -80,7 +80,7 @@ impl NewVersion {
             public_exponent: 65_537,
             key_ops: operations.iter().map(|operation| (*operation).to_owned()).collect(),
             attributes: Attributes::default(),
-            tags: BTreeMap::new(),
+            tags: None,
         }
     }
 }
@@ -102,18 +102,26 @@ impl Version {
         Self { id, made_of, key: Arc::new(key), created: now, updated: now, spread: (Instant::now(), Duration::ZERO) }
     }
 
-    /// The members `key`, `attributes` and `tags` of a key bundle.
+    /// A key bundle.
     pub(super) fn bundle(&self, kid: &str) -> Value {
         let mut key = self.key.public_members();
         key["kid"] = json!(kid);
         key["kty"] = json!(format!("{}{}", self.made_of.spec.kty(), if self.made_of.hsm { "-HSM" } else { "" }));
         key["key_ops"] = json!(self.made_of.key_ops);
-        json!({"key": key, "attributes": self.attributes(), "tags": self.made_of.tags})
+        self.tagged(json!({"key": key, "attributes": self.attributes()}))
     }
 
     /// The entry of a list.
     pub(super) fn item(&self, kid: &str) -> Value {
-        json!({"kid": kid, "attributes": self.attributes(), "tags": self.made_of.tags})
+        self.tagged(json!({"kid": kid, "attributes": self.attributes()}))
+    }
+
+    /// With the tags, where any were given: the service leaves the member out of a version that never had any.
+    fn tagged(&self, mut shown: Value) -> Value {
+        if let Some(tags) = &self.made_of.tags {
+            shown["tags"] = json!(tags);
+        }
+        shown
     }
 
     /// Whether this may be done with the key now.
@@ -296,7 +304,7 @@ pub(super) fn apply(
     if let Some(key_ops) = key_ops {
         made_of.key_ops = key_ops;
     }
-    if let Some(tags) = tags {
+    if tags.is_some() {
         made_of.tags = tags;
     }
 }
