@@ -49,6 +49,10 @@ struct Metadata<'a> {
 /// # Errors
 /// What is wrong with the envelope. That is the host's mistake or a caller's that is no host, never the sender's.
 pub fn parse(body: &[u8]) -> Result<Delivery, String> {
+    // A list of the values would be taken for the structure as well.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err("the body is no invocation of the host: it is no JSON object".to_owned());
+    }
     let envelope: Envelope<'_> =
         serde_json::from_slice(body).map_err(|error| format!("the body is no invocation of the host: {error}"))?;
     let mut bindings = envelope.data.iter();
@@ -168,5 +172,6 @@ mod tests {
             assert!(parse(body.as_bytes()).is_err(), "{body}");
         }
         assert!(parse(b"\xff").is_err());
+        assert!(parse(br#"[{"msg":"eA"},{}]"#).is_err(), "no list of what should be in an object");
     }
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    de::{Error, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -15,6 +15,10 @@ pub struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
 impl<'a> Members<'a> {
     /// Reads a JSON text that is one object. The error names a doubled member, or the place of a syntax error.
     pub fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
+        // serde's error would have the whole string in it, which may be a URL with a key.
+        if text.trim_start().starts_with('"') {
+            return Err(serde_json::Error::custom("a string is no JSON object"));
+        }
         serde_json::from_str(text)
     }
 
@@ -64,11 +68,12 @@ impl<'de> Visitor<'de> for MembersVisitor {
         let mut members: Vec<(Cow<'de, str>, &'de str)> = Vec::new();
         while let Some(name) = map.next_key::<Name<'de>>()? {
             if members.iter().any(|(member, _)| *member == name.0) {
-                return Err(serde::de::Error::custom(format_args!("the member `{}` stands there twice", name.0)));
+                let name: String = name.0.chars().take(64).flat_map(char::escape_default).collect();
+                return Err(A::Error::custom(format_args!("the member `{name}` stands there twice")));
             }
             // Work items and JOSE objects have a dozen members; more would only serve to make this search slow.
             if members.len() == MOST_MEMBERS {
-                return Err(serde::de::Error::custom(format_args!("there are more than {MOST_MEMBERS} members")));
+                return Err(A::Error::custom(format_args!("there are more than {MOST_MEMBERS} members")));
             }
             members.push((name.0, map.next_value::<&RawValue>()?.get()));
         }

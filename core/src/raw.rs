@@ -16,13 +16,21 @@ pub fn encode(algorithm: Algorithm, signature: &[u8]) -> String {
 /// The signature of a `.sig` blob, in the form that keys verify; `None` if it is none of this algorithm's.
 #[must_use]
 pub fn decode(algorithm: Algorithm, curve: Option<Curve>, text: &str) -> Option<Vec<u8>> {
-    let bytes = base64::decode_any(text.trim())?;
+    let text = text.trim();
+    if text.len() > LONGEST {
+        return None;
+    }
+    let bytes = base64::decode_any(text)?;
     match curve {
         Some(curve) if algorithm.is_ecdsa() => ecdsa_from_der(&bytes, curve.coordinate_bytes()),
         None if !algorithm.is_ecdsa() => Some(bytes),
         _ => None,
     }
 }
+
+/// Letters of Base64 beyond which no signature is: one by an RSA key of 4096 bits has 684. A text that is longer is not
+/// decoded once more for each key and algorithm.
+pub const LONGEST: usize = 1024;
 
 /// A bare signature with all keys and algorithms that may have made it, since it says neither. Which one has is known once
 /// the content's digests are, so that the content may come bit by bit, however large it is.
@@ -178,6 +186,14 @@ mod tests {
             assert!(Signed::parse(&text, Some("other"), None, &keys).expect("candidates").signer(digest).is_none());
             assert!(matches!(Signed::parse(&text, Some("9"), None, &keys), Err(SelectError::NotInSet(_))));
         }
+    }
+
+    #[test]
+    fn what_is_longer_than_any_signature_is_not_decoded_for_each_key() {
+        let longest = base64::encode(&[1; 768]);
+        assert_eq!(longest.len(), LONGEST);
+        assert_eq!(decode(Algorithm::Rs256, None, &format!(" {longest}\n")), Some(vec![1; 768]));
+        assert_eq!(decode(Algorithm::Rs256, None, &base64::encode(&[1; 769])), None);
     }
 
     #[test]

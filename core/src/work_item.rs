@@ -352,7 +352,8 @@ fn is_media_type(text: &str) -> bool {
     };
     let essence = text.split(';').next().unwrap_or_default().trim_end();
     let well_formed = essence.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype));
-    well_formed && text.len() <= 255 && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+    // RFC 9052, section 3.1: white space may neither lead nor trail.
+    well_formed && text.len() <= 255 && !text.ends_with(' ') && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 #[cfg(test)]

@@ -75,6 +75,7 @@ fn each_mistake_has_its_reason_and_names_the_thing() {
         (r#"{"payload":1,"format":"pdf"}"#, Reason::UnsupportedFormat, "`pdf`"),
         (r#"{"payload":1,"contentType":"json"}"#, Reason::InvalidWorkItem, "`contentType`"),
         (r#"{"payload":1,"contentType":"a/b\nc"}"#, Reason::InvalidWorkItem, "`contentType`"),
+        (r#"{"payload":1,"contentType":"a/b; c=d "}"#, Reason::InvalidWorkItem, "`contentType`"),
         (r#"{"payloadBase64":"*"}"#, Reason::InvalidWorkItem, "`payloadBase64`"),
         (r#"{"payloadBase64":null}"#, Reason::InvalidWorkItem, "`payloadBase64`"),
         (r#"{"digest":{"sha256":"00"}}"#, Reason::InvalidWorkItem, "1 bytes"),
@@ -104,6 +105,17 @@ fn each_mistake_has_its_reason_and_names_the_thing() {
         let (reason, detail) = reason(message);
         assert_eq!(reason, expected, "{message}: {detail}");
         assert!(detail.contains(names), "{message}: {detail}");
+    }
+}
+
+#[test]
+fn a_detail_repeats_little_of_the_message() {
+    let key_in_url = r#"{"source":"https://a/b?sig=secret"}"#.to_owned();
+    let long = "\\n".repeat(10_000);
+    for message in [key_in_url, format!(r#"{{"source":"{long}"}}"#), format!(r#"{{"{long}":1,"{long}":1}}"#)] {
+        let (found, detail) = reason(&message);
+        assert_eq!(found, Reason::InvalidWorkItem);
+        assert!(detail.len() < 300 && !detail.contains("secret") && !detail.contains('\n'), "{detail}");
     }
 }
 

@@ -393,3 +393,16 @@ fn the_working_groups_examples_are_judged_as_they_say() {
     println!("{accepted} accepted, {refused} refused, {} declined: {declined:#?}", declined.len());
     assert!(accepted >= 5 && refused >= 6 && declined.len() >= 10);
 }
+
+/// They are looked for among each other: without a bound, a message of megabytes would take hours.
+#[test]
+fn a_message_has_no_more_parameters_than_anybody_gives() {
+    let unprotected = |parameters: u8| {
+        let others: String = (1..parameters).map(|i| format!("18{:02x}00", 100 + i)).collect();
+        format!("b8{parameters:02x}04423131{others}")
+    };
+    // One more is protected.
+    assert!(verify(&signed(ES256, &unprotected(63))).is_ok());
+    let refusal = verify(&signed(ES256, &unprotected(64))).expect_err("65 parameters");
+    assert!(matches!(refusal, Refusal::Malformed(why) if why.contains("more header parameters")), "{refusal}");
+}
