@@ -213,9 +213,6 @@ impl Signed {
     }
 }
 
-/// Header parameters of a message, in both headers together.
-const MOST_PARAMETERS: usize = 64;
-
 struct Message<'a> {
     protected: &'a [u8],
     /// The unprotected header, still encoded.
@@ -279,10 +276,6 @@ impl<'a> Header<'a> {
             }
             if self.labels.contains(&label) {
                 return Err(Refusal::Malformed("a header parameter is there twice"));
-            }
-            // Nobody gives more; they would only serve to make the search above slow.
-            if self.labels.len() == MOST_PARAMETERS {
-                return Err(Refusal::Malformed("it has more header parameters than anybody gives"));
             }
             self.labels.push(label);
             let value = reader.item().ok_or(SHAPE)?;

@@ -14,6 +14,7 @@ mod fault;
 mod host;
 mod keys;
 mod log;
+mod panic;
 mod pipeline;
 mod provenance;
 mod publication;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         }
     };
     log::install(settings.log.clone());
+    panic::survive();
     // One thread is enough for a handler that waits for others; it keeps memory and start-up small.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

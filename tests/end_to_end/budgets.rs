@@ -96,7 +96,7 @@ async fn it_is_small_in_memory_and_of_one_thread() {
 #[tokio::test]
 async fn an_item_makes_few_allocations() {
     const ITEMS: u64 = 50;
-    let world = World::with(Setup { app_root: Some(counting_app().await), ..Setup::default() }).await;
+    let world = World::with(Setup { app_root: Some(instrumented_app().await), ..Setup::default() }).await;
     let sign = async |id: u64| {
         let reply = world.sign(&format!(r#"{{"id":"{id}","payload":{{"amount":"12.50","currency":"EUR"}}}}"#)).await;
         assert!(reply.outcome.succeeded(), "{}", reply.outcome);
@@ -120,15 +120,16 @@ async fn an_item_makes_few_allocations() {
     assert!(each <= MOST_ALLOCATIONS, "{each}");
 }
 
-/// An app like the checkout, whose handler counts what it allocates. It is built without optimisation, which can only leave
-/// allocations out.
-async fn counting_app() -> PathBuf {
+/// An app like the checkout, whose handler counts what it allocates, and fails where it is told to. It is built without
+/// optimisation, which can only leave allocations out.
+pub(crate) async fn instrumented_app() -> PathBuf {
     static BUILT: tokio::sync::OnceCell<tempfile::TempDir> = tokio::sync::OnceCell::const_new();
     let app = BUILT.get_or_init(async || {
         let root = AppRoot::find().expect("the checkout");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = tokio::process::Command::new(cargo);
-        build.args(["build", "--quiet", "--locked", "--package", "handler", "--features", "count-allocations"]);
+        build.args(["build", "--quiet", "--locked", "--package", "handler"]);
+        build.args(["--features", "count-allocations,fault-points"]);
         assert!(build.current_dir(root.directory()).status().await.expect("cargo").success());
         let app = tempfile::tempdir().expect("a directory");
         for file in ["host.json", "sign/function.json", "poison/function.json"] {

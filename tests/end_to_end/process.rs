@@ -234,6 +234,26 @@ async fn a_killed_handler_starts_again_and_finishes_the_item() {
     assert_eq!(world.result("killed.jws.json").await.expect("it works").bytes, result.bytes, "the first result stands");
 }
 
+/// Three deaths, and the host stops for good: a panic is none.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[tokio::test]
+async fn a_panic_ends_the_invocations_in_flight_and_not_the_process() {
+    let begun = Instant::now();
+    let app_root = Some(crate::budgets::instrumented_app().await);
+    let world =
+        World::with(Setup { app_root, ..with_queues() }.setting("SIGNET_FAULT_POINT", "sign.before:panic")).await;
+    let pid = world.host.pid();
+    // One that panics sooner is left to the host.
+    tokio::time::sleep(Duration::from_secs(11).saturating_sub(begun.elapsed())).await;
+    world.enqueue(&item("survived")).await;
+    world.awaited("survived.jws.json").await;
+    assert_eq!((world.host.restarts(), world.host.pid()), (0, pid));
+    let outcomes: Vec<_> = world.host.invocations().iter().map(|one| one.outcome.clone()).collect();
+    assert!(outcomes.len() > 1 && !outcomes[0].as_ref().expect("an end").succeeded(), "{outcomes:?}");
+    world.logged("fault point sign.before").await;
+    assert_eq!(world.result_names().await, ["survived.jws.json"]);
+}
+
 #[tokio::test]
 async fn another_host_takes_over_when_the_first_dies_mid_item() {
     let World { deployment, host, key } = World::with(with_queues()).await;

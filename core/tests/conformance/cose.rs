@@ -398,7 +398,7 @@ fn the_working_groups_examples_are_judged_as_they_say() {
 #[test]
 fn a_message_has_no_more_parameters_than_anybody_gives() {
     let unprotected = |parameters: u8| {
-        let others: String = (1..parameters).map(|i| format!("18{:02x}00", 100 + i)).collect();
+        let others = (1..parameters).map(|i| format!("18{:02x}00", 100 + i)).collect::<Vec<_>>().concat();
         format!("b8{parameters:02x}04423131{others}")
     };
     // One more is protected.

@@ -17,7 +17,6 @@ use signet_core::{
     work_item::WorkItem,
 };
 use time::OffsetDateTime;
-use tokio::time::Instant;
 
 use super::{Fate, Job, Setback, reject, setback, within_deadline};
 use crate::{app::App, fault, retry::Trail, source::Fault};
@@ -58,12 +57,13 @@ pub(crate) async fn rescue(app: Arc<App>, delivery: Delivery, invocation_id: Str
 /// Why a message that the host gave up a moment ago must wait: where its lease was lost, an earlier delivery may still be
 /// under way, and publish yet. All of them had begun before, so they are over when their time is.
 fn too_early(app: &App, delivery: &Delivery) -> Option<Setback> {
-    let age = OffsetDateTime::now_utc() - delivery.inserted?;
-    let wait = app.settings.deadline + GRACE;
-    if age > wait {
+    let age = OffsetDateTime::now_utc().unix_timestamp().checked_sub(delivery.inserted?.unix_timestamp())?;
+    let wait = app.settings.deadline.saturating_add(GRACE).as_secs();
+    // A time that is far ahead is none that the service has set, and would keep the message waiting until it expires.
+    if age.unsigned_abs() > wait {
         return None;
     }
-    let message = format!("a delivery that began less than {} s ago may still be under way", wait.as_secs());
+    let message = format!("a delivery that began less than {wait} s ago may still be under way");
     Some(Setback { stage: Stage::Poison, code: "too-early".to_owned(), message })
 }
 
@@ -85,18 +85,18 @@ impl Job<'_> {
         {
             return Ok(None);
         }
-        let begun = AtomicBool::new(false);
+        let is_read = AtomicBool::new(false);
         let begin = |_| {
-            begun.store(true, Ordering::Relaxed);
+            is_read.store(true, Ordering::Relaxed);
             Hash::Sha256.hasher()
         };
         // What takes too long to be read, or cannot be read, must not wait until its life in the queue ends.
-        let patience = Instant::now() + app.settings.deadline / 2;
-        let read = tokio::time::timeout_at(patience, app.sources.read(trail, &blob, begin, Hasher::update)).await;
+        let patience = app.settings.deadline.mul_f32(0.5);
+        let read = tokio::time::timeout(patience, app.sources.read(trail, &blob, begin, Hasher::update)).await;
         let (hasher, etag) = match read {
             Ok(Ok(read)) => read,
             Ok(Err(Fault::Later(failure))) if failure.transient => return Err(failure),
-            Err(_elapsed) if !begun.load(Ordering::Relaxed) => return Err(trail.end().1.unwrap_or_else(no_answer)),
+            Err(_elapsed) if !is_read.load(Ordering::Relaxed) => return Err(trail.end().1.unwrap_or_else(no_answer)),
             Ok(Err(_)) | Err(_) => return Ok(None),
         };
         let content = ContentName::of_source(hex(&hasher.finish()));
