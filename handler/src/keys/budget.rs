@@ -6,8 +6,9 @@
 //! there, and then feels its way up, as CUBIC does in TCP (RFC 9438): the more often a limit was confirmed, the longer it
 //! stays. Whoever has to wait keeps its place: the oldest item goes first, also after it was refused.
 //!
-//! A window that is full refuses everything until it moves on, at whatever pace. So 429s in a row are one; and where the vault
-//! does not say how long it wants to be left alone, that is until the first of our own requests has left the window.
+//! A window that is full refuses everything until it moves on, at whatever pace. So a pace is cut once in ten seconds at most;
+//! and where the vault does not say how long it wants to be left alone, that is until the first of our own requests has left
+//! the window.
 
 use std::{
     collections::BTreeMap,
@@ -164,8 +165,8 @@ impl State {
             match &mut self.pace {
                 // Where hardly anything was asked of it, we are not why it is too much.
                 None => self.pace = Some(Pace::new(borne.max(FEW), now)),
-                // The window is still full: that says nothing of the pace.
-                Some(pace) if self.refusals > 1 && now.saturating_duration_since(pace.cut) < WINDOW => {}
+                // The window still holds what was sent before the cut: that says nothing of the pace since.
+                Some(pace) if now.saturating_duration_since(pace.cut) < WINDOW => {}
                 Some(pace) => pace.cut(borne, now),
             }
         }
