@@ -109,11 +109,11 @@ fn panel(
 fn words(outcome: &Outcome) -> String {
     let sum = outcome.sum(0);
     let name = match outcome.case.contender {
-        Contender::Signet => "Signet".to_owned(),
-        peer => format!("{peer}, official SDK with its default retries, the host's default settings"),
+        Contender::Signet => "Signet, as it ships".to_owned(),
+        peer => format!("{peer}, with the SDK's and the host's defaults"),
     };
     format!(
-        "{name}: {:.0} % of the limit, {:.1} % of {} requests refused, {} messages poisoned",
+        "{name}: {:.0} % of the limit, {:.1} % of {} requests refused, {} items poisoned",
         outcome.goodput(0) / outcome.case.limit() * 100.0,
         outcome.refused(0) * 100.0,
         sum.requests,
