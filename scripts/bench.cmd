@@ -1,4 +1,4 @@
 @echo off
 rem Measures Signet against its peers; see bench/README.md.
 cd /d "%~dp0.."
-cargo bench --quiet --locked -p bench -- %*
+cargo bench --quiet --locked -p bench --bench ratios -- %*

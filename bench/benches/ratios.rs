@@ -1,4 +1,4 @@
-//! `cargo bench -p bench`: Signet and its peers, each checked, then measured in turn; see `bench/README.md`.
+//! `cargo bench -p bench --bench ratios`: Signet and its peers, each checked, then measured in turn; see `bench/README.md`.
 
 use std::{
     collections::BTreeMap,

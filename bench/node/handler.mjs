@@ -38,10 +38,11 @@ async function sign(message, invocation) {
   const { key, cryptography } = await ready
   const { id } = JSON.parse(message)
   const payload = member(message, 'payload')
-  const header = { alg: 'ES256', kid: key.id, cty: 'application/json', iat: Math.floor(Date.now() / 1000) }
+  const alg = key.keyType.startsWith('RSA') ? 'PS256' : 'ES256'
+  const header = { alg, kid: key.id, cty: 'application/json', iat: Math.floor(Date.now() / 1000) }
   const jws = { payload: base64url(payload), protected: base64url(JSON.stringify(header)) }
   const digest = createHash('sha256').update(`${jws.protected}.${jws.payload}`).digest()
-  const { result } = await cryptography.sign('ES256', digest)
+  const { result } = await cryptography.sign(alg, digest)
   jws.signature = base64url(result)
 
   const name = `${id}.jws.json`
@@ -53,7 +54,7 @@ async function sign(message, invocation) {
       metadata: {
         signet_sha256: createHash('sha256').update(payload).digest('hex'),
         signet_kid: key.id,
-        signet_alg: 'ES256',
+        signet_alg: alg,
         signet_version: '1.0.0',
         signet_invocation: invocation
       }

@@ -1,7 +1,8 @@
 //! Signet measured against what one would write in its place with the official SDKs.
 //!
 //! [`apps`] makes a function app of each contender, [`check`] has each prove itself on the local stack, [`rounds`] measures
-//! them in turn against the [`services`], with the [`load`] that a host makes; [`report`] says what came of it.
+//! them in turn against the [`services`], with the [`load`] that a host makes; [`report`] says what came of it. [`throttle`]
+//! measures them against a vault that refuses.
 
 pub mod apps;
 pub mod check;
@@ -14,6 +15,7 @@ pub mod report;
 pub mod rounds;
 pub mod server;
 pub mod services;
+pub mod throttle;
 
 use std::fmt;
 

@@ -72,12 +72,18 @@ impl Connection {
     /// `GET /`, as the host asks whether a handler is there.
     pub async fn probe(&mut self) -> Result<()> {
         let request = Request::get("/").header(HOST, &self.host).body(Full::default());
-        let (status, body) = self.send(request.map_err(|e| Error::new("GET /", e))?).await?;
+        let (status, body) = self.send(request.map_err(|e| Error::new("GET /", e))?, PATIENCE).await?;
         if status == StatusCode::OK { Ok(()) } else { Err(refused("GET /", status, &body)) }
     }
 
-    /// Has the handler sign a message, in an invocation as the host makes it.
+    /// Has the handler sign a message, which it must.
     pub async fn invoke(&mut self, message: &str) -> Result<()> {
+        let (status, body) = self.deliver(&Message::new(message), PATIENCE).await?;
+        if status == StatusCode::OK { Ok(()) } else { Err(refused("POST /sign", status, &body)) }
+    }
+
+    /// Gives the handler a message, in an invocation as the host makes it; what it answers within that time.
+    pub async fn deliver(&mut self, message: &Message, patience: Duration) -> Result<(StatusCode, Bytes)> {
         let function = Function {
             name: "sign".to_owned(),
             binding: "message".to_owned(),
@@ -85,7 +91,7 @@ impl Connection {
             connection: "WorkQueue".to_owned(),
             data_type: DataType::Binary,
         };
-        let body = envelope(&function, &Message::new(message), OffsetDateTime::now_utc(), Uuid::new_v4());
+        let body = envelope(&function, message, OffsetDateTime::now_utc(), Uuid::new_v4());
         let request = Request::post("/sign")
             .header(HOST, &self.host)
             .header(CONTENT_TYPE, "application/json; charset=utf-8")
@@ -93,18 +99,17 @@ impl Connection {
             .header("X-Azure-Functions-Host-Version", "4.1052.200.0")
             .header("X-Azure-Functions-InvocationId", Uuid::new_v4().to_string())
             .body(Full::from(body.map_err(|e| Error::new("an invocation", e))?));
-        let (status, body) = self.send(request.map_err(|e| Error::new("an invocation", e))?).await?;
-        if status == StatusCode::OK { Ok(()) } else { Err(refused("POST /sign", status, &body)) }
+        self.send(request.map_err(|e| Error::new("an invocation", e))?, patience).await
     }
 
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
+    async fn send(&mut self, request: Request<Full<Bytes>>, patience: Duration) -> Result<(StatusCode, Bytes)> {
         let exchange = async {
             self.sender.ready().await?;
             let response = self.sender.send_request(request).await?;
             let status = response.status();
             Ok::<_, hyper::Error>((status, response.into_body().collect().await?.to_bytes()))
         };
-        let answered = timeout(PATIENCE, exchange).await.map_err(|e| Error::new("an answer", e))?;
+        let answered = timeout(patience, exchange).await.map_err(|e| Error::new("an answer", e))?;
         answered.map_err(|e| Error::new("an answer", e))
     }
 }

@@ -1,8 +1,10 @@
 //! Where the numbers were made.
 
-use std::{collections::BTreeMap, fs, thread};
+use std::{collections::BTreeMap, fs, thread, time::Duration};
 
 use serde::Serialize;
+
+use crate::{Error, Result};
 
 /// The machine and its system.
 #[derive(Clone, Debug, Serialize)]
@@ -35,4 +37,16 @@ impl Machine {
             versions,
         }
     }
+}
+
+/// CPU time that nobody on the machine has wanted since it was started, all cores together.
+///
+/// `idle` and `iowait` in the first line of `/proc/stat`, which counts in ticks of 10 ms.
+pub fn idle_time() -> Result<Duration> {
+    let path = "/proc/stat";
+    let text = fs::read_to_string(path).map_err(|e| Error::new(path, e))?;
+    // The first field is `cpu`; then user, nice, system, idle, iowait.
+    let fields: Vec<&str> = text.lines().next().unwrap_or_default().split_whitespace().collect();
+    let ticks: u64 = [4, 5].iter().filter_map(|index| fields.get(*index)?.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * 10))
 }

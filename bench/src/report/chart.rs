@@ -1,8 +1,9 @@
 //! The chart for the README: plain bars, in colours for light and for dark pages.
 
-use std::fmt::Write as _;
-
-use super::number;
+use super::{
+    number,
+    svg::{escaped, put},
+};
 use crate::{
     apps::Contender,
     machine::Machine,
@@ -94,11 +95,3 @@ const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#1f2328}.title{fon
                      .note{fill:#59636e}.ours{fill:#bc4c00}.peer{fill:#8c959f}.bare{fill:#d0d7de}\
                      @media (prefers-color-scheme:dark){text{fill:#f0f6fc}.note{fill:#9198a1}.ours{fill:#f0883e}\
                      .peer{fill:#656c76}.bare{fill:#3d444d}}";
-
-fn put(body: &mut String, element: &str) {
-    writeln!(body, "{element}").expect("a String takes all that is written");
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
-}

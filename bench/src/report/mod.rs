@@ -2,6 +2,7 @@
 
 mod chart;
 mod json;
+pub(crate) mod svg;
 mod table;
 
 pub use self::{chart::chart, json::json, table::table};

@@ -2,6 +2,7 @@
 //! answers is real.
 
 mod blobs;
+mod local;
 mod vault;
 
 use std::{
@@ -13,9 +14,12 @@ use std::{
 use signet::local::{
     certificates::{Certificates, LOCAL_NAMES},
     identity::{IdentityEndpoint, Issuer},
+    listener::Service,
+    vault::KeyOptions,
 };
 use tempfile::TempDir;
 
+pub use self::local::LocalVault;
 use self::{blobs::Blobs, vault::Vault};
 use crate::{
     Error, Result,
@@ -42,17 +46,29 @@ pub struct Services {
 impl Services {
     /// Starts all of them on free ports.
     pub async fn start() -> Result<Self> {
+        Self::with(Issuer::new(), Arc::new(Vault::new())).await
+    }
+
+    /// The same with the local vault, a key of this kind, and the limits that Key Vault documents.
+    pub async fn with_limits(key: KeyOptions) -> Result<(Self, Arc<LocalVault>)> {
+        let issuer = Issuer::new();
+        let vault = Arc::new(LocalVault::new(issuer.clone(), key).await?);
+        let service: Arc<LocalVault> = Arc::clone(&vault);
+        Ok((Self::with(issuer, service).await?, vault))
+    }
+
+    async fn with(issuer: Issuer, vault: Arc<dyn Service>) -> Result<Self> {
         let directory = tempfile::tempdir().map_err(|e| Error::new("a directory", e))?;
         let certificates = Certificates::generate(&LOCAL_NAMES).map_err(|e| Error::new("certificates", e))?;
         let files = certificates.write_to(directory.path()).map_err(|e| Error::new("certificates", e))?;
         let tls = certificates.server_config().map_err(|e| Error::new("certificates", e))?;
         let delay = Delay::default();
-        let identity = IdentityEndpoint::new(Issuer::new());
+        let identity = IdentityEndpoint::new(issuer);
         let identity_header = identity.secret().to_owned();
         let blobs = Arc::new(Blobs::default());
         let service: Arc<Blobs> = Arc::clone(&blobs);
         Ok(Self {
-            vault_server: Server::start(Some(tls.clone()), delay.clone(), Arc::new(Vault::new())).await?,
+            vault_server: Server::start(Some(tls.clone()), delay.clone(), vault).await?,
             blob_server: Server::start(Some(tls), delay.clone(), service).await?,
             identity_server: Server::start(None, delay.clone(), Arc::new(identity)).await?,
             delay,

@@ -5,6 +5,10 @@
 //! signatures are asked for at a pace: 429 halves it, it is back in a few seconds to just below where it was refused, stays
 //! there, and then feels its way up, as CUBIC does in TCP (RFC 9438): the more often a limit was confirmed, the longer it
 //! stays. Whoever has to wait keeps its place: the oldest item goes first, also after it was refused.
+//!
+//! A window that is full refuses everything until it moves on, at whatever pace. So a pace is cut once in ten seconds at most;
+//! and where the vault does not say how long it wants to be left alone, that is until the first of our own requests has left
+//! the window.
 
 use std::{
     collections::BTreeMap,
@@ -42,7 +46,9 @@ struct State {
     pace: Option<Pace>,
     /// How often it has refused since it last did what it was asked.
     refusals: u32,
-    /// The latest.
+    /// When it last refused what was sent after its refusal before.
+    refused: Option<Instant>,
+    /// The latest refusal.
     refusal: Option<Failure>,
     waiting: BTreeMap<Place, Arc<Notify>>,
 }
@@ -81,7 +87,7 @@ impl Budget {
     pub(crate) fn served(&self, leave: Leave) {
         let mut state = self.state();
         state.borne.add(Instant::now());
-        if state.is_of_this_pace(leave) {
+        if state.is_news(leave) {
             state.refusals = 0;
         }
     }
@@ -148,13 +154,19 @@ impl State {
 
     fn refuse(&mut self, leave: Leave, now: Instant, wish: Option<Duration>) {
         let mut pause = wish.unwrap_or_default().min(LONGEST_PAUSE);
-        if self.is_of_this_pace(leave) {
+        if self.is_news(leave) {
+            self.refused = Some(now);
             self.refusals = self.refusals.saturating_add(1);
+            if wish.is_none() && self.refusals == 1 {
+                pause = self.borne.until_it_moves(now);
+            }
             pause = pause.max(backoff(self.refusals));
             let borne = self.borne.per_second(now);
             match &mut self.pace {
                 // Where hardly anything was asked of it, we are not why it is too much.
                 None => self.pace = Some(Pace::new(borne.max(FEW), now)),
+                // The window still holds what was sent before the cut: that says nothing of the pace since.
+                Some(pace) if now.saturating_duration_since(pace.cut) < WINDOW => {}
                 Some(pace) => pace.cut(borne, now),
             }
         }
@@ -163,9 +175,9 @@ impl State {
         }
     }
 
-    /// What was sent before the pace was cut says nothing of the pace since.
-    fn is_of_this_pace(&self, leave: Leave) -> bool {
-        self.pace.as_ref().is_none_or(|pace| pace.cut < leave.given)
+    /// What was sent before the vault refused says nothing of how it is since.
+    fn is_news(&self, leave: Leave) -> bool {
+        self.refused.is_none_or(|refused| refused < leave.given)
     }
 
     fn delay(&mut self, now: Instant) -> Duration {
@@ -325,7 +337,8 @@ struct Window {
 
 const SLICES: usize = 100;
 const SLICE_MS: u128 = 100;
-const SECONDS: f64 = 10.0;
+const SLICE: Duration = Duration::from_millis(100);
+const WINDOW: Duration = Duration::from_secs(10);
 
 impl Default for Window {
     fn default() -> Self {
@@ -343,7 +356,15 @@ impl Window {
 
     fn per_second(&mut self, now: Instant) -> f64 {
         self.forget(now);
-        f64::from(self.slices.iter().fold(0_u32, |sum, slice| sum.saturating_add(*slice))) / SECONDS
+        f64::from(self.slices.iter().fold(0_u32, |sum, slice| sum.saturating_add(*slice))) / WINDOW.as_secs_f64()
+    }
+
+    /// How long it is until the oldest of them is ten seconds old, give or take a slice.
+    fn until_it_moves(&mut self, now: Instant) -> Duration {
+        self.forget(now);
+        let aged = (1..=SLICES)
+            .find(|age| self.slices.get(self.newest.wrapping_add(*age) % SLICES).is_some_and(|slice| *slice > 0));
+        aged.and_then(|slices| SLICE.checked_mul(u32::try_from(slices).ok()?)).unwrap_or_default()
     }
 
     /// Empties the slices that are too old.

@@ -6,12 +6,11 @@ use tokio::time::sleep;
 
 use super::*;
 
-const WINDOW: Duration = Duration::from_secs(10);
-
 /// A vault that bears so many requests in ten seconds.
 struct Vault {
     limit: u32,
     counting: Counting,
+    telling: Telling,
     state: Mutex<Counted>,
 }
 
@@ -23,6 +22,13 @@ enum Counting {
     Fixed,
 }
 
+/// Whether it says how long it wants to be left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Telling {
+    RetryAfter,
+    Nothing,
+}
+
 #[derive(Default)]
 struct Counted {
     recent: VecDeque<Instant>,
@@ -32,12 +38,12 @@ struct Counted {
 }
 
 impl Vault {
-    fn new(limit: u32, counting: Counting) -> Arc<Self> {
-        Arc::new(Self { limit, counting, state: Mutex::default() })
+    fn new(limit: u32, counting: Counting, telling: Telling) -> Arc<Self> {
+        Arc::new(Self { limit, counting, telling, state: Mutex::default() })
     }
 
-    /// Does it, or says how long it wants to be left alone.
-    fn ask(&self, begun: Instant) -> Result<(), Duration> {
+    /// Does it, or refuses.
+    fn ask(&self, begun: Instant) -> Result<(), Failure> {
         let now = Instant::now();
         let mut counted = self.state.lock().expect("no panic");
         match self.counting {
@@ -64,7 +70,8 @@ impl Vault {
             Counting::Sliding => (now - counted.recent[0]).as_secs(),
             Counting::Fixed => (now - begun).as_secs() % WINDOW.as_secs(),
         };
-        Err(Duration::from_secs(WINDOW.as_secs() - passed))
+        let rest = Duration::from_secs(WINDOW.as_secs() - passed);
+        Err(throttled((self.telling == Telling::RetryAfter).then_some(rest)))
     }
 }
 
@@ -91,7 +98,7 @@ async fn saturate(vault: &Arc<Vault>, instances: usize, time: Duration) -> Vec<u
                         sleep(Duration::from_millis(15)).await;
                         match vault.ask(begun) {
                             Ok(()) => break budget.served(leave),
-                            Err(pause) => budget.refused(leave, &throttled(pause)),
+                            Err(failure) => budget.refused(leave, &failure),
                         }
                     }
                     *share.lock().expect("no panic") += 1;
@@ -107,46 +114,60 @@ async fn saturate(vault: &Arc<Vault>, instances: usize, time: Duration) -> Vec<u
     shares
 }
 
-fn throttled(pause: Duration) -> Failure {
+fn throttled(retry_after: Option<Duration>) -> Failure {
     Failure {
         status: Some(429),
         code: "Throttled".to_owned(),
         message: "HTTP 429 Throttled".to_owned(),
-        retry_after: Some(pause),
+        retry_after,
         transient: true,
     }
 }
 
 /// The shares of the limit that were used, and of the requests that were refused.
-async fn shares(limit: u32, counting: Counting, instances: usize, time: Duration) -> (f64, f64) {
-    let vault = Vault::new(limit, counting);
-    saturate(&vault, instances, time).await;
+async fn shares(vault: &Arc<Vault>, instances: usize, time: Duration) -> (f64, f64) {
+    saturate(vault, instances, time).await;
     let counted = vault.state.lock().expect("no panic");
-    let [limit, served, refused] = [limit, counted.served, counted.refused].map(f64::from);
+    let [limit, served, refused] = [vault.limit, counted.served, counted.refused].map(f64::from);
     let (used, refused) = (served / (limit * time.as_secs_f64() / 10.0), refused / (served + refused));
-    println!("{limit} in 10 s, {counting:?}, {instances} instances: {used:.3} used, {refused:.4} refused");
+    let (counting, telling) = (vault.counting, vault.telling);
+    println!("{limit} in 10 s, {counting:?}, {telling:?}, {instances} at once: {used:.3} used, {refused:.4} refused");
     (used, refused)
 }
 
-/// Key Vault's limits in ten seconds: 4,000 with P-256 and RSA-2048, 250 with RSA-4096.
+/// Key Vault's limits in ten seconds: 4,000 with P-256 and RSA-2048, 250 with RSA-4096 in a security module.
 #[tokio::test(start_paused = true)]
 async fn nine_tenths_of_a_limit_are_used_and_hardly_anything_is_refused() {
     for (limit, time) in [(250, 300), (4_000, 120)] {
         for counting in [Counting::Sliding, Counting::Fixed] {
-            let (used, refused) = shares(limit, counting, 1, Duration::from_secs(time)).await;
-            assert!(used > 0.9, "{limit} {counting:?}: {used}");
-            assert!(refused < 0.02, "{limit} {counting:?}: {refused}");
+            for telling in [Telling::RetryAfter, Telling::Nothing] {
+                let vault = Vault::new(limit, counting, telling);
+                let (used, refused) = shares(&vault, 1, Duration::from_secs(time)).await;
+                assert!(used > 0.9, "{limit} {counting:?} {telling:?}: {used}");
+                assert!(refused < 0.02, "{limit} {counting:?} {telling:?}: {refused}");
+            }
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn instances_that_know_nothing_of_each_other_share_a_limit() {
-    let vault = Vault::new(1_000, Counting::Sliding);
-    let shares = saturate(&vault, 4, Duration::from_mins(10)).await;
-    let (least, most) = (shares.iter().min().expect("four"), shares.iter().max().expect("four"));
-    assert!(least * 4 > *most, "{shares:?}");
-    assert!(shares.iter().sum::<u32>() > 54_000, "{shares:?}");
+    for telling in [Telling::RetryAfter, Telling::Nothing] {
+        let vault = Vault::new(1_000, Counting::Sliding, telling);
+        let shares = saturate(&vault, 4, Duration::from_mins(10)).await;
+        let (least, most) = (shares.iter().min().expect("four"), shares.iter().max().expect("four"));
+        assert!(least * 4 > *most, "{telling:?} {shares:?}");
+        assert!(shares.iter().sum::<u32>() > 54_000, "{telling:?} {shares:?}");
+    }
+}
+
+/// The window fills in a second, and refuses everything for the next nine.
+#[tokio::test(start_paused = true)]
+async fn a_full_window_says_nothing_of_the_pace() {
+    let vault = Vault::new(1_000, Counting::Sliding, Telling::Nothing);
+    saturate(&vault, 1, Duration::from_secs(20)).await;
+    let counted = vault.state.lock().expect("no panic");
+    assert!(counted.served > 1_800, "{}", counted.served);
 }
 
 /// A budget whose vault has just refused what had this leave.
@@ -154,7 +175,7 @@ async fn cut(pause: u64) -> (Arc<Budget>, Leave) {
     let budget = Arc::new(Budget::default());
     let leave = budget.turn(0).await;
     sleep(Duration::from_millis(10)).await;
-    budget.refused(leave, &throttled(Duration::from_secs(pause)));
+    budget.refused(leave, &throttled(Some(Duration::from_secs(pause))));
     (budget, leave)
 }
 
@@ -201,7 +222,7 @@ async fn what_was_sent_before_a_cut_does_not_cut_again() {
     let (budget, leave) = cut(1).await;
     let before = budget.delay();
     for _ in 0..64 {
-        budget.refused(leave, &throttled(Duration::from_secs(1)));
+        budget.refused(leave, &throttled(Some(Duration::from_secs(1))));
     }
     assert_eq!(budget.delay(), before);
 }
@@ -216,7 +237,7 @@ async fn a_pause_in_the_work_is_no_reason_for_a_burst() {
     }
     let leave = budget.turn(1_000).await;
     sleep(Duration::from_millis(1)).await;
-    budget.refused(leave, &throttled(Duration::ZERO));
+    budget.refused(leave, &throttled(Some(Duration::ZERO)));
     sleep(Duration::from_hours(1)).await;
     let begun = Instant::now();
     for place in 0..200 {
