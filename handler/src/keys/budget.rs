@@ -157,11 +157,11 @@ impl State {
         if self.is_news(leave) {
             self.refused = Some(now);
             self.refusals = self.refusals.saturating_add(1);
-            if wish.is_none() && self.refusals == 1 {
+            let borne = self.borne.per_second(now);
+            if wish.is_none() && self.refusals == 1 && borne >= LEAST_OF_OURS {
                 pause = self.borne.until_it_moves(now);
             }
             pause = pause.max(backoff(self.refusals));
-            let borne = self.borne.per_second(now);
             match &mut self.pace {
                 // Where hardly anything was asked of it, we are not why it is too much.
                 None => self.pace = Some(Pace::new(borne.max(FEW), now)),
@@ -221,6 +221,8 @@ struct Pace {
 
 /// However long a vault wants to be left alone, it is asked again after so long.
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
+/// With fewer requests per second than that it is not ours that fill the window, and it will not move when they leave it.
+const LEAST_OF_OURS: f64 = 2.0;
 /// A pace never falls below this, per second: one that did would not find out that the vault has recovered.
 const LEAST: f64 = 1.0;
 /// How much below the limit it settles.

@@ -245,3 +245,17 @@ async fn a_pause_in_the_work_is_no_reason_for_a_burst() {
     }
     assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", begun.elapsed());
 }
+
+/// Where it is not our own requests that are too many, a refusal costs a moment and not the rest of a window.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_the_few_is_waited_out_shortly() {
+    let budget = Budget::default();
+    for place in 0..5 {
+        let leave = budget.turn(place).await;
+        budget.served(leave);
+    }
+    let leave = budget.turn(5).await;
+    sleep(Duration::from_millis(1)).await;
+    budget.refused(leave, &throttled(None));
+    assert!(budget.pause() < Duration::from_millis(300), "{:?}", budget.pause());
+}
