@@ -234,6 +234,8 @@ mod tests {
         for name in ["es256", "none", "HS256", "", "EdDSA"] {
             assert_eq!(name.parse::<Algorithm>(), Err(UnknownAlgorithm), "{name}");
         }
+        let names = Algorithm::ALL.map(Algorithm::name).join(", ");
+        assert_eq!(UnknownAlgorithm.to_string(), format!("use one of {names}"));
     }
 
     #[test]

@@ -41,11 +41,6 @@ pub fn encode_url(bytes: &[u8]) -> String {
     STRICT_URL.encode(bytes)
 }
 
-/// Appends Base64url without padding.
-pub fn encode_url_onto(text: &mut String, bytes: &[u8]) {
-    STRICT_URL.encode_string(bytes, text);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -222,6 +222,9 @@ mod tests {
             "61ff",
             "9bffffffffffffffff",
             "bb7fffffffffffffff",
+            // Of an array and a map with one byte less than they must have.
+            "8200",
+            "a2010203",
             "1c",
             "",
         ] {
@@ -231,7 +234,21 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_item_ends_where_the_next_begins() {
+        for text in ["c100", "d9d9f7c1820102", "a20102038104", "8201a0", "80", "a0", "f6", "420102", "6161", "3863"] {
+            let bytes = unhex(&format!("{text}07")).expect("hexadecimal");
+            let mut reader = Reader::new(&bytes);
+            assert_eq!(reader.item().map(hex).as_deref(), Some(text));
+            assert!(!reader.is_at_end(), "{text}");
+            assert_eq!((reader.head_of_next(), reader.is_at_end()), (Some(Item::Integer(7)), true), "{text}");
+        }
+    }
+
+    #[test]
     fn nesting_is_bounded() {
+        let nested = |depth| [vec![0x81; depth], vec![0]].concat();
+        assert_eq!(Reader::new(&nested(DEEPEST - 1)).skip(), Some(()));
+        assert_eq!(Reader::new(&nested(DEEPEST)).skip(), None);
         let deep = [vec![0x81; 10_000], vec![0]].concat();
         assert_eq!(Reader::new(&deep).skip(), None);
         let flat = unhex("8301a2616101036263c11a514b67b0").expect("hexadecimal");

@@ -322,3 +322,45 @@ fn claim(map: &[u8], length: usize, label: i64) -> Option<i64> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{algorithm::hex, testing::assert_all_different};
+
+    #[test]
+    fn each_refusal_says_what_it_is() {
+        assert_eq!(Refusal::Algorithm(Some(-8)).to_string(), "the algorithm -8 is not accepted");
+        assert_all_different([
+            Refusal::Malformed("why"),
+            Refusal::Algorithm(Some(-8)),
+            Refusal::Algorithm(None),
+            Refusal::Key(SelectError::Ambiguous),
+            Refusal::AlgorithmDoesNotFitKey,
+            Refusal::Signature,
+            Refusal::OtherContent,
+            Refusal::ContentMissing,
+        ]);
+    }
+
+    /// The IANA registry "COSE Algorithms".
+    #[test]
+    fn algorithms_have_their_registered_numbers() {
+        let numbers = Algorithm::ALL.map(number);
+        assert_eq!(numbers, [-257, -258, -259, -37, -38, -39, -7, -35, -36, -47]);
+    }
+
+    /// By hand, from RFC 9052, sections 3, 4.2 and 4.4.
+    #[test]
+    fn a_message_has_these_bytes_and_no_others() {
+        let protected = protected_header(Algorithm::Es256, "a/b", "kid", 500);
+        assert_eq!(hex(&protected), "a401260363612f6204436b69640fa1061901f4");
+        let [short, long] = [3, 70_000].map(|bytes| hex(&before_payload(&protected, bytes)));
+        let before = format!("846a5369676e61747572653153{}40", hex(&protected));
+        assert_eq!((short, long), (format!("{before}43"), format!("{before}5a00011170")));
+        let [attached, detached] =
+            [Some(&b"abc"[..]), None].map(|payload| hex(&message(&protected, payload, &[7; 24])));
+        let (before, after) = (format!("d28453{}a0", hex(&protected)), format!("5818{}", "07".repeat(24)));
+        assert_eq!((attached, detached), (format!("{before}43616263{after}"), format!("{before}f6{after}")));
+    }
+}

@@ -210,11 +210,24 @@ fn array(text: &str) -> Option<Vec<&str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_all_different;
 
     fn parse(predicate: Option<&Predicate>) -> Statement {
         let content =
             ContentName { hash: Hash::Sha256, hex: crate::algorithm::sha256_hex(b"c").to_uppercase(), detached: false };
         Statement::parse(statement("a/b", &content, predicate, "text/plain", 7).as_bytes()).expect("a statement")
+    }
+
+    #[test]
+    fn each_refusal_says_what_it_is() {
+        assert_all_different([Refusal::Malformed("why".to_owned()), Refusal::Signature]);
+    }
+
+    /// The example of `protocol.md`.
+    #[test]
+    fn the_encoding_is_that_of_the_protocol() {
+        let before = before_payload("http://example.com/HelloWorld", b"hello world".len());
+        assert_eq!(before + "hello world", "DSSEv1 29 http://example.com/HelloWorld 11 hello world");
     }
 
     #[test]

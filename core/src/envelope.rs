@@ -152,6 +152,13 @@ mod tests {
         let forged = r#"{"DequeueCount":"\"99\"","Id":"\"../../evil\"","InsertionTime":"\"08/21/2026 09:30:15\"","sys":{"x":1}}"#;
         let delivery = delivery(r#"{"msg":"\"{}\""}"#, forged);
         assert_eq!((delivery.message_id, delivery.dequeue_count, delivery.inserted), (None, 99, None));
+        let id = "7f3c1d1e-9d55-4d0a-8e55-2f9a3c6b7d10";
+        let named =
+            |id: &str| super::tests::delivery(r#"{"msg":"{}"}"#, &format!(r#"{{"Id":"{id}"}}"#)).message_id.is_some();
+        assert!(named(id) && named(&id.to_uppercase()));
+        for no_id in [&id[1..], &id[..8], &format!("{id}0"), &id.replace('-', "0"), &id.replacen('7', "-", 1)] {
+            assert!(!named(no_id), "{no_id}");
+        }
     }
 
     #[test]

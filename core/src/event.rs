@@ -173,6 +173,8 @@ mod tests {
             ("\"url\"", "\"uri\"", Reason::InvalidWorkItem, "data.url"),
             ("https://a.blob.core.windows.net/in/x/n%C3%A9%20w.txt", "x", Reason::InvalidWorkItem, "data.url"),
             ("net/in/x/n%C3%A9%20w.txt", "net/in", Reason::InvalidWorkItem, "data.url"),
+            ("net/in/x/n%C3%A9%20w.txt", "net/in/", Reason::InvalidWorkItem, "names no blob"),
+            ("net/in/x/n%C3%A9%20w.txt", "net//x", Reason::InvalidWorkItem, "names no blob"),
             ("blobs/x/né", "blobs/y", Reason::InvalidWorkItem, "subject"),
             ("\"0x8D4BCC2E4835CD0\"", "\"a b\"", Reason::InvalidWorkItem, "data.eTag"),
             ("\"0x8D4BCC2E4835CD0\"", "null", Reason::InvalidWorkItem, "data.eTag"),
@@ -181,6 +183,12 @@ mod tests {
             assert_eq!(rejection.reason, reason, "{to}: {}", rejection.detail);
             assert!(rejection.detail.contains(names), "{to}: {}", rejection.detail);
         }
+    }
+
+    #[test]
+    fn of_an_event_of_another_type_the_blob_is_told_all_the_same() {
+        let deleted = CLOUD_EVENT.replacen("Storage.BlobCreated", "Storage.BlobDeleted", 1);
+        assert_eq!(read(&deleted).expect_err("nothing to sign").id.as_deref(), Some("in/x/né w.txt"));
     }
 
     #[test]

@@ -75,3 +75,24 @@ impl fmt::Display for Format {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names of blobs and media types are API.
+    #[test]
+    fn each_format_has_its_names() {
+        let names = Format::ALL.map(|format| (format.name(), format.suffix(), format.content_type()));
+        let expected = [
+            ("jws", ".jws.json", "application/jose+json"),
+            ("jws-compact", ".jws", "application/jose"),
+            ("dsse", ".dsse.json", "application/vnd.dsse.envelope.v1+json"),
+            ("raw", ".sig", "text/plain"),
+            ("cose", ".cose", "application/cose; cose-type=\"cose-sign1\""),
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(Format::ALL.map(|format| format.to_string()), names.map(|(name, ..)| name));
+        assert_eq!(Format::ALL.map(|format| Format::from_name(format.name())), Format::ALL.map(Some));
+    }
+}

@@ -110,6 +110,8 @@ mod tests {
         for text in ["[]", "1", "null", "\"a\"", "{", "{} {}", "", "{\"a\":}", "{\"a\":1,}"] {
             assert!(Members::parse(text).is_err(), "{text}");
         }
+        let error = Members::parse("[]").expect_err("a list").to_string();
+        assert!(error.contains("a JSON object"), "{error}");
     }
 
     #[test]

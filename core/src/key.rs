@@ -166,3 +166,15 @@ impl fmt::Display for SignatureError {
 }
 
 impl std::error::Error for SignatureError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::assert_all_different;
+
+    #[test]
+    fn each_error_says_what_it_is() {
+        assert_all_different([KeyError::Rsa, KeyError::Point, KeyError::Unsupported]);
+        assert_all_different([SignatureError::AlgorithmDoesNotFitKey, SignatureError::Invalid]);
+    }
+}

@@ -232,9 +232,20 @@ mod tests {
         let padded = [0x30, 7, 2, 2, 0, 1, 2, 1, 1];
         let negative = [0x30, 6, 2, 1, 0x80, 2, 1, 1];
         let empty = [0x30, 5, 2, 0, 2, 1, 1];
+        let no_sequence = [&[0x31], &good[1..]].concat();
+        let no_integer = [&good[..2], &[3], &good[3..]].concat();
+        let integer = [&[2, 62][..], &[1; 62]].concat();
+        let indefinite = [&[0x30, 0x80], &integer[..], &integer].concat();
         for der in [&trailing[..], &long_form, &padded, &negative, &empty, &good[..good.len() - 1], &[]] {
             assert_eq!(ecdsa_from_der(der, 32), None, "{der:02x?}");
         }
+        for der in [&no_sequence, &no_integer, &indefinite] {
+            assert_eq!(ecdsa_from_der(der, 66), None, "{der:02x?}");
+        }
         assert_eq!(ecdsa_from_der(&good, 31), None, "too wide for the curve");
+        let text = base64::encode(&good);
+        assert_eq!(decode(Algorithm::Es256, Some(Curve::P256), &text).as_deref(), Some(&[1; 64][..]));
+        assert_eq!(decode(Algorithm::Rs256, Some(Curve::P256), &text), None, "the algorithm is not the curve's");
+        assert_eq!(decode(Algorithm::Es256, None, &text), None, "nor that of another kind of key");
     }
 }

@@ -187,6 +187,19 @@ pub fn blob_name(inserted: Date, message_id: &str) -> String {
 mod tests {
     use super::*;
 
+    /// Both are API.
+    #[test]
+    fn reasons_and_stages_are_written_by_their_names() {
+        for reason in [Reason::InvalidJson, Reason::TooLarge, Reason::AttemptsExhausted] {
+            assert_eq!(reason.to_string(), reason.name());
+        }
+        assert_eq!(Reason::SourceForbidden.to_string(), "source-forbidden");
+        for stage in [Stage::Parse, Stage::Resolve, Stage::Poison] {
+            assert_eq!(stage.to_string(), stage.name());
+        }
+        assert_eq!(Stage::Publish.to_string(), "publish");
+    }
+
     #[test]
     fn a_record_says_everything_and_keeps_the_bytes() {
         let rejection = Rejection {

@@ -83,6 +83,14 @@ impl Signer {
     }
 }
 
+/// Whoever reads them can tell them apart, and each says something.
+pub(crate) fn assert_all_different<T: ToString>(texts: impl IntoIterator<Item = T>) {
+    let texts: Vec<String> = texts.into_iter().map(|text| text.to_string()).collect();
+    for (at, text) in texts.iter().enumerate() {
+        assert!(!text.is_empty() && !texts[..at].contains(text), "{text:?} of {texts:?}");
+    }
+}
+
 /// A key of the same kind that never signed anything here.
 pub(crate) fn stranger(key: &PublicKey) -> PublicKey {
     let bytes = |text: &str| base64::decode_url(text).expect("Base64url");

@@ -135,12 +135,16 @@ impl<const N: usize> Curve<N> {
 }
 
 fn limbs<const N: usize>(hex: &str) -> [u64; N] {
-    let digits: Vec<u32> = hex.chars().filter_map(|digit| digit.to_digit(16)).collect();
     let mut limbs = [0; N];
+    read_hex(&mut limbs, hex);
+    limbs
+}
+
+fn read_hex(limbs: &mut [u64], hex: &str) {
+    let digits: Vec<u32> = hex.chars().filter_map(|digit| digit.to_digit(16)).collect();
     for (limb, digits) in limbs.iter_mut().zip(digits.rchunks(16)) {
         *limb = digits.iter().fold(0, |limb, digit| limb << 4 | u64::from(*digit));
     }
-    limbs
 }
 
 pub(crate) const P256: Parameters = Parameters {

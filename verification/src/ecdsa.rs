@@ -158,6 +158,8 @@ fn number<const N: usize>(bytes: &[u8]) -> Option<[u64; N]> {
 
 #[cfg(test)]
 mod tests {
+    use p256::ecdsa::signature::hazmat::PrehashSigner;
+
     use super::*;
 
     const CURVES: [Curve; 4] = [Curve::P256, Curve::P384, Curve::P521, Curve::P256K];
@@ -193,6 +195,25 @@ mod tests {
                         assert!(!key.verify(digest, &vec![fill; length]), "{curve:?}: {length} bytes of {fill}");
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_in_front_are_not_nothing() {
+        let private = p256::ecdsa::SigningKey::from_slice(&[7; 32]).expect("a private key");
+        let point = private.verifying_key().to_encoded_point(false);
+        let key = EcKey::new(Curve::P256, point.x().expect("x"), point.y().expect("y")).expect("a key");
+        for digest in [&[9; 32][..], &[9; 31]] {
+            let whole = [&vec![0; 32 - digest.len()], digest].concat();
+            let signature: p256::ecdsa::Signature = private.sign_prehash(&whole).expect("a signature");
+            let (r, s) = signature.split_bytes();
+            assert!(key.verify(digest, &[r, s].concat()), "{digest:?}");
+            assert!(key.verify(&whole, &[r, s].concat()), "{digest:?}");
+            let longer = [&[0], &whole[..]].concat();
+            assert!(!key.verify(&longer, &[r, s].concat()), "a digest that is longer than the order");
+            for signature in [[&r[..], &[0], &s], [&[0], &r[..], &s]] {
+                assert!(!key.verify(digest, &signature.concat()), "a signature that is longer than it should be");
             }
         }
     }

@@ -84,8 +84,8 @@ impl<const N: usize> Modulus<N> {
             *next = power;
         }
         let mut result = self.one;
-        for byte in exponent.iter().rev().flat_map(|limb| limb.to_be_bytes()) {
-            for window in [byte >> 4, byte & 15] {
+        for limb in exponent.iter().rev() {
+            for window in limb.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 15]) {
                 for _ in 0..4 {
                     result = self.square(&result);
                 }
@@ -178,6 +178,8 @@ fn subtract(a: &mut [u64], b: &[u64]) -> bool {
 }
 
 /// The limbs of a big-endian number; `None` where it has more than fit.
+// It is called from many places, and seldom.
+#[inline(never)]
 pub(crate) fn from_bytes(limbs: &mut [u64], bytes: &[u8]) -> Option<()> {
     let mut groups = bytes.rchunks(size_of::<u64>());
     for limb in limbs {

@@ -208,6 +208,19 @@ mod tests {
         }
     }
 
+    /// Powers of two modulo 2^2048 - 1, where 2^2048 is one.
+    #[test]
+    fn every_bit_of_an_exponent_counts() {
+        let two = [&[0; 255][..], &[2]].concat();
+        for exponent in [3_u64, 5, 7, 11, 13, 17, 257, 65_537, 0xaaab, LARGEST_EXPONENT] {
+            let key = RsaKey::new(&[0xff; 256], &exponent.to_be_bytes()).expect("a key");
+            let bit = usize::try_from(exponent % 2048).expect("a small number");
+            let mut power = vec![0; 256];
+            power[255 - bit / 8] = 1 << (bit % 8);
+            assert_eq!(key.recover(&two), Some(power), "{exponent}");
+        }
+    }
+
     #[test]
     fn what_makes_no_key_is_refused() {
         let modulus = [0xff; 256];

@@ -74,6 +74,19 @@ fn every_algorithm_in_every_jws_format_verifies() {
 }
 
 #[test]
+fn an_item_has_a_draft_for_each_of_its_formats_in_their_order() {
+    let signer = Signer::new(Algorithm::Es256);
+    let mut item = item("text/plain", b"content");
+    item.formats.reverse();
+    let Content::Given(given) = &item.content else { panic!("content that came with the item") };
+    let drafts = drafts(&item, given, &signer.key, ISSUED_AT).expect("content");
+    assert_eq!(drafts.iter().map(|draft| draft.format).collect::<Vec<_>>(), item.formats);
+    let digest = Hash::Sha256.digest(&[b"content"]);
+    let bare: Vec<bool> = drafts.iter().map(|draft| draft.digest() == digest).collect();
+    assert_eq!(bare, [false, true, false, false, false], "raw alone is over the content and nothing else");
+}
+
+#[test]
 fn a_jws_is_of_its_serialisation_and_its_header_has_four_members() {
     for algorithm in Algorithm::ALL {
         let signer = Signer::new(algorithm);

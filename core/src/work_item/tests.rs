@@ -76,6 +76,11 @@ fn each_mistake_has_its_reason_and_names_the_thing() {
         (r#"{"payload":1,"contentType":"json"}"#, Reason::InvalidWorkItem, "`contentType`"),
         (r#"{"payload":1,"contentType":"a/b\nc"}"#, Reason::InvalidWorkItem, "`contentType`"),
         (r#"{"payload":1,"contentType":"a/b; c=d "}"#, Reason::InvalidWorkItem, "`contentType`"),
+        (r#"{"payload":1,"contentType":"/b"}"#, Reason::InvalidWorkItem, "`contentType`"),
+        (r#"{"payload":1,"contentType":"a/"}"#, Reason::InvalidWorkItem, "`contentType`"),
+        (r#"{"payload":1,"contentType":"a b/c"}"#, Reason::InvalidWorkItem, "`contentType`"),
+        (r#"{"payload":1,"contentType":"a/b c"}"#, Reason::InvalidWorkItem, "`contentType`"),
+        (r#"{"payload":1,"contentType":"a/b;é"}"#, Reason::InvalidWorkItem, "`contentType`"),
         (r#"{"payloadBase64":"*"}"#, Reason::InvalidWorkItem, "`payloadBase64`"),
         (r#"{"payloadBase64":null}"#, Reason::InvalidWorkItem, "`payloadBase64`"),
         (r#"{"digest":{"sha256":"00"}}"#, Reason::InvalidWorkItem, "1 bytes"),
@@ -188,7 +193,9 @@ fn an_event_is_an_item_in_the_default_format() {
     for (from, to, expected) in
         [("in/x/y", "in/x//y", Reason::InvalidWorkItem), ("in/x/y", "in/x/y?sig=x", Reason::SourceForbidden)]
     {
-        assert_eq!(reason(&event.replace(from, to)).0, expected, "{to}");
+        let rejection = parse(&event.replace(from, to)).expect_err(to);
+        let id = (expected == Reason::SourceForbidden).then_some("in/x/y");
+        assert_eq!((rejection.reason, rejection.id.as_deref()), (expected, id), "{to}");
     }
 }
 
@@ -197,8 +204,10 @@ fn a_rejection_knows_the_id_if_it_was_good() {
     assert_eq!(parse(r#"{"x":1,"id":"a"}"#).expect_err("unknown member").id.as_deref(), Some("a"));
 }
 
+/// Microsoft Learn, "Scalability and performance targets for Queue Storage".
 #[test]
 fn the_largest_message_is_the_queues() {
+    assert_eq!(MAX_MESSAGE_BYTES, 65_536);
     let message = |length: usize| format!("{{\"payload\":\"{}\"}}", "a".repeat(length - 14));
     assert_eq!(message(MAX_MESSAGE_BYTES).len(), MAX_MESSAGE_BYTES);
     assert!(parse(&message(MAX_MESSAGE_BYTES)).is_ok());
