@@ -12,7 +12,8 @@ use std::{
 
 use fuzz_targets::TARGETS;
 
-const USAGE: &str = "usage: scripts/fuzz MINUTES [TARGET…]; MINUTES of CPU time for each target, all targets unless some are named";
+const USAGE: &str =
+    "usage: scripts/fuzz MINUTES [TARGET…]; MINUTES of CPU time for each target, all targets unless some are named";
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -22,8 +23,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         return Err(format!("there is no target {unknown}; {USAGE}").into());
     }
     let mut campaigns = Vec::new();
-    for (target, _) in TARGETS.iter().filter(|(target, _)| named.is_empty() || named.iter().any(|name| name == target)) {
-        let mut campaign = Campaign { target, executions: 0, took: Duration::ZERO, coverage: String::new(), findings: 0 };
+    for (target, _) in TARGETS.iter().filter(|(target, _)| named.is_empty() || named.iter().any(|name| name == target))
+    {
+        let mut campaign =
+            Campaign { target, executions: 0, took: Duration::ZERO, coverage: String::new(), findings: 0 };
         campaign.run(Duration::from_secs_f64(60.0 * minutes))?;
         println!("{}", campaign.row());
         campaigns.push(campaign);

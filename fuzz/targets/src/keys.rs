@@ -37,13 +37,16 @@ pub(crate) static SIGNERS: LazyLock<[Signer; 6]> = LazyLock::new(|| {
 });
 
 /// Their public halves, as they are published.
-pub(crate) static KEYS: LazyLock<JwkSet> = LazyLock::new(|| {
+pub(crate) static KEYS: LazyLock<JwkSet> = LazyLock::new(|| published(SIGNERS.iter()));
+
+/// A set of the public halves.
+pub(crate) fn published<'a>(signers: impl Iterator<Item = &'a Signer>) -> JwkSet {
     let mut keys = JwkSet::default();
-    for Signer { key, .. } in SIGNERS.iter() {
+    for Signer { key, .. } in signers {
         keys.add(&key.kid, &key.public);
     }
     keys
-});
+}
 
 macro_rules! ec {
     ($library:ident, $curve:expr, $algorithm:expr) => {{
