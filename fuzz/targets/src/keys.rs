@@ -15,12 +15,15 @@ use signet_core::{
 /// Bytes in, bytes out.
 type OfBytes = Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
 
+/// Whether a signature (the second) over a digest (the first) is good.
+type Opinion = Box<dyn Fn(&[u8], &[u8]) -> bool + Send + Sync>;
+
 /// A key pair that signs as a vault does, and another library's opinion of its signatures.
 pub(crate) struct Signer {
     pub(crate) key: SigningKey,
     sign: OfBytes,
     from_der: OfBytes,
-    verifies: Box<dyn Fn(&[u8], &[u8]) -> bool + Send + Sync>,
+    verifies: Opinion,
 }
 
 /// One for each kind of key and padding.
