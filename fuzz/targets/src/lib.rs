@@ -29,6 +29,7 @@ pub use self::{
     jws::jws, raw::raw, results::results, verify::verify, work_item::work_item,
 };
 pub use documents::good_documents;
+pub use verify::is_good;
 
 /// A target by its name, which is also that of its seeds and of its program.
 pub type Target = (&'static str, fn(&[u8]));

@@ -92,5 +92,6 @@ fn the_seeds_that_are_signed_are_good() {
         let seed = seeds.iter().find(|(seed, _)| *seed == name).map(|(_, seed)| seed);
         let hint = "run `cargo run -p fuzz-targets --example seeds`";
         assert_eq!(seed, Some(&bytes), "{target}/{name} is not what is signed now; {hint}");
+        assert!(fuzz_targets::is_good(&bytes), "{target}/{name}");
     }
 }
