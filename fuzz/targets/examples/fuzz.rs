@@ -32,7 +32,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         campaigns.push(campaign);
     }
     println!("\n| target | executions | minutes | coverage | findings |\n|---|---:|---:|---|---:|");
-    campaigns.iter().for_each(|campaign| println!("{}", campaign.row()));
+    for campaign in &campaigns {
+        println!("{}", campaign.row());
+    }
     let found = campaigns.iter().any(|campaign| campaign.findings > 0);
     Ok(if found { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -54,7 +56,7 @@ impl Campaign {
         while self.took < time && self.findings == 0 {
             let (before, since) = (cpu_time_of_children(), Instant::now());
             let known = self.artifacts();
-            self.run_once((time - self.took).as_secs() + 1)?;
+            self.run_once(time.saturating_sub(self.took).as_secs() + 1)?;
             self.findings = self.artifacts() - known;
             self.took += match (before, cpu_time_of_children()) {
                 (Some(before), Some(after)) => after.saturating_sub(before),
@@ -78,14 +80,14 @@ impl Campaign {
             .stderr(Stdio::piped())
             .spawn()?;
         let lines = BufReader::new(fuzzer.stderr.take().ok_or("no output")?);
-        let (mut executions, mut last) = (None, String::new());
+        let (mut executions, mut last) = (None::<u64>, String::new());
         for line in lines.split(b'\n') {
             let line = String::from_utf8_lossy(&line?).into_owned();
             if let Some(number) = line.strip_prefix("stat::number_of_executed_units:") {
                 executions = number.trim().parse().ok();
             }
             if let Some(at) = line.find("cov: ").filter(|_| line.starts_with('#')) {
-                self.coverage = line[at..].split(" corp:").next().unwrap_or_default().to_owned();
+                line[at..].split(" corp:").next().unwrap_or_default().clone_into(&mut self.coverage);
             }
             if !line.starts_with('#') {
                 last.push_str(&line);

@@ -1,8 +1,10 @@
 //! How much memory reading may take.
 
-use std::alloc::System;
+use std::{alloc::System, sync::LazyLock};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+use crate::keys::KEYS;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -17,6 +19,8 @@ const FIXED: usize = 512 * 1024;
 /// # Panics
 /// It allocated more than is in proportion.
 pub(crate) fn in_proportion<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    // They are made once, and for no input.
+    LazyLock::force(&KEYS);
     let region = Region::new(ALLOCATOR);
     let outcome = work();
     let allocated = region.change().bytes_allocated;

@@ -76,7 +76,9 @@ fn write(value: &Value, out: &mut Vec<u8>) {
         }
         Value::Array(items) => {
             cbor::push_array_head(out, items.len() as u64);
-            items.iter().for_each(|item| write(item, out));
+            for item in items {
+                write(item, out);
+            }
         }
         Value::Map(pairs) => {
             cbor::push_map_head(out, pairs.len() as u64);

@@ -171,16 +171,11 @@ impl Expected<'_> {
         let good = |signature: &[u8], input: &[u8]| {
             if self.signer.verifies(&[input], signature) { Ok(()) } else { Err("the signature is not good") }
         };
-        let verdict = match &message.payload {
-            Some(payload) => {
-                assert!(!self.is_detached);
-                assert_eq!(payload, self.content);
-                message.verify_signature(b"", good)
-            }
-            None => {
-                assert!(self.is_detached);
-                message.verify_detached_signature(self.content, b"", good)
-            }
+        assert_eq!(message.payload.as_deref(), (!self.is_detached).then_some(self.content));
+        let verdict = if self.is_detached {
+            message.verify_detached_signature(self.content, b"", good)
+        } else {
+            message.verify_signature(b"", good)
         };
         assert_eq!(verdict, Ok(()));
     }

@@ -15,12 +15,15 @@ use signet_core::{
 /// Bytes in, bytes out.
 type OfBytes = Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
 
+/// Whether a signature (the second) over a digest (the first) is good.
+type Opinion = Box<dyn Fn(&[u8], &[u8]) -> bool + Send + Sync>;
+
 /// A key pair that signs as a vault does, and another library's opinion of its signatures.
 pub(crate) struct Signer {
     pub(crate) key: SigningKey,
     sign: OfBytes,
     from_der: OfBytes,
-    verifies: Box<dyn Fn(&[u8], &[u8]) -> bool + Send + Sync>,
+    verifies: Opinion,
 }
 
 /// One for each kind of key and padding.
@@ -37,13 +40,16 @@ pub(crate) static SIGNERS: LazyLock<[Signer; 6]> = LazyLock::new(|| {
 });
 
 /// Their public halves, as they are published.
-pub(crate) static KEYS: LazyLock<JwkSet> = LazyLock::new(|| {
+pub(crate) static KEYS: LazyLock<JwkSet> = LazyLock::new(|| published(SIGNERS.iter()));
+
+/// A set of the public halves.
+pub(crate) fn published<'a>(signers: impl Iterator<Item = &'a Signer>) -> JwkSet {
     let mut keys = JwkSet::default();
-    for Signer { key, .. } in SIGNERS.iter() {
+    for Signer { key, .. } in signers {
         keys.add(&key.kid, &key.public);
     }
     keys
-});
+}
 
 macro_rules! ec {
     ($library:ident, $curve:expr, $algorithm:expr) => {{

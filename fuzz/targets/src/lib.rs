@@ -4,6 +4,8 @@
 //! another library, and is the same again when it is printed and read; what is not signed is not valid; and the memory that
 //! reading takes is in proportion to what is read.
 
+#![allow(clippy::missing_panics_doc, reason = "to panic where a promise is broken is what a target is for")]
+
 mod base64;
 mod bounds;
 mod cbor;
@@ -27,6 +29,7 @@ pub use self::{
     jws::jws, raw::raw, results::results, verify::verify, work_item::work_item,
 };
 pub use documents::good_documents;
+pub use verify::is_good;
 
 /// A target by its name, which is also that of its seeds and of its program.
 pub type Target = (&'static str, fn(&[u8]));

@@ -19,11 +19,11 @@ pub fn raw(data: &[u8]) {
     assert!(signed.signer(|hash| hash.digest(&[OTHER_CONTENT])).is_none());
     let about_content = |hash: Hash| hash.digest(&[CONTENT]);
     if let Some(candidate) = signed.signer(about_content) {
-        let signer = SIGNERS.iter().find(|signer| signer.key.algorithm == candidate.algorithm).expect("a key of ours");
-        assert_eq!(candidate.jwk.key.kind(), signer.key.public.kind());
+        let known = SIGNERS.iter().find(|known| known.key.algorithm == candidate.algorithm).expect("a key of ours");
+        assert_eq!(candidate.jwk.key.kind(), known.key.public.kind());
         assert!(signed.hashes().any(|hash| hash == candidate.algorithm.hash()));
         let signature = raw::decode(candidate.algorithm, candidate.jwk.key.curve(), text).expect("a signature");
-        assert!(signer.verifies(&[CONTENT], &signature), "another library does not take it");
+        assert!(known.verifies(&[CONTENT], &signature), "another library does not take it");
     }
 }
 

@@ -31,6 +31,16 @@ pub fn verify(data: &[u8]) {
     }
 }
 
+/// Whether a result is good with the keys and the content that the seeds are signed with.
+#[must_use]
+pub fn is_good(result: &[u8]) -> bool {
+    let document = Document { bytes: result.to_vec(), metadata: HashMap::new() };
+    verdict(&document, Some(CONTENT), &KEYS).is_ok_and(|valid| {
+        check(&valid);
+        true
+    })
+}
+
 fn check(valid: &Verdict) {
     assert!(SIGNERS.iter().any(|signer| signer.key.algorithm == valid.algorithm), "{valid:?}");
     assert!(valid.sha256.as_ref().is_none_or(|sha256| *sha256 == sha256_hex(CONTENT)), "{valid:?}");

@@ -7,14 +7,15 @@ const LONG: usize = 64 * 1024;
 /// Somewhat below, so that what stands around it fits too.
 const NEARLY: usize = 60_000;
 
-/// All of them, each with what it is.
-pub(crate) fn inputs() -> Vec<(String, Vec<u8>)> {
-    let structural = (b' '..=b'~').filter(|byte| !byte.is_ascii_alphanumeric());
-    let others = *b"\0\t\n\r0Aa\x7f\x80\x81\xc0\xd2\xff";
+/// Those for a target, each with what it is.
+pub(crate) fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
+    let structural = *b"{}[]\":,\\/.=-%";
+    let others = *b"\0 \n0A\x80\x81\xc0\xd2\xff";
     let mut inputs: Vec<(String, Vec<u8>)> =
-        structural.chain(others).map(|byte| (format!("64 KiB of {byte:#04x}"), vec![byte; LONG])).collect();
+        structural.into_iter().chain(others).map(|byte| (format!("64 KiB of {byte:#04x}"), vec![byte; LONG])).collect();
+    let around: Vec<(&str, &str)> = AROUND.into_iter().filter(|a| a.0 == target).map(|a| (a.1, a.2)).collect();
     for (what, text) in values() {
-        inputs.extend(AROUND.map(|(before, after)| {
+        inputs.extend(around.iter().map(|(before, after)| {
             (format!("{before}…{after} around {what}"), format!("{before}{text}{after}").into_bytes())
         }));
         inputs.push((what, text.into_bytes()));
@@ -23,17 +24,18 @@ pub(crate) fn inputs() -> Vec<(String, Vec<u8>)> {
     inputs
 }
 
-/// Where a hostile value may stand.
-const AROUND: [(&str, &str); 9] = [
-    ("{\"payload\":", "}"),
-    ("{\"format\":", ",\"payload\":1}"),
-    ("{\"payload\":1,\"format\":\"dsse\",\"predicateType\":\"a:b\",\"predicate\":", "}"),
-    ("{\"source\":", "}"),
-    ("{\"specversion\":\"1.0\",\"type\":\"Microsoft.Storage.BlobCreated\",\"data\":", "}"),
-    ("{\"Data\":{\"m\":", "},\"Metadata\":{\"sys\":{}}}"),
-    ("{\"keys\":", "}"),
-    ("{\"payload\":\"\",\"payloadType\":\"t\",\"signatures\":", "}"),
-    ("{\"_type\":\"https://in-toto.io/Statement/v1\",\"predicateType\":\"a:b\",\"subject\":", "}"),
+/// Where a hostile value may stand in what a target reads.
+const AROUND: [(&str, &str, &str); 10] = [
+    ("work_item", "{\"payload\":", "}"),
+    ("work_item", "{\"format\":", ",\"payload\":1}"),
+    ("work_item", "{\"payload\":1,\"format\":\"dsse\",\"predicateType\":\"a:b\",\"predicate\":", "}"),
+    ("work_item", "{\"source\":", "}"),
+    ("work_item", "{\"specversion\":\"1.0\",\"type\":\"Microsoft.Storage.BlobCreated\",\"data\":", "}"),
+    ("results", "00{\"payload\":", "}"),
+    ("envelope", "{\"Data\":{\"m\":", "},\"Metadata\":{\"sys\":{}}}"),
+    ("jwks", "{\"keys\":", "}"),
+    ("verify", "{\"payload\":\"\",\"payloadType\":\"t\",\"signatures\":", "}"),
+    ("dsse", "{\"_type\":\"https://in-toto.io/Statement/v1\",\"predicateType\":\"a:b\",\"subject\":", "}"),
 ];
 
 fn values() -> Vec<(String, String)> {
