@@ -24,6 +24,13 @@ impl Trail {
         Self { deadline, latest: Mutex::new((Stage::Queue, None)) }
     }
 
+    /// From now on.
+    pub(crate) fn within(time: Duration) -> Self {
+        let now = Instant::now();
+        // Settings allow 240 seconds, which no clock overflows at.
+        Self::new(now.checked_add(time).unwrap_or(now))
+    }
+
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline
     }

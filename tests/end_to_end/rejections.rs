@@ -1,6 +1,6 @@
 //! What can never succeed becomes one durable record with a reason and the original bytes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use signet::local::{
@@ -120,7 +120,7 @@ async fn a_message_is_kept_until_its_record_can_be_written() {
 
 #[tokio::test]
 async fn what_the_host_gives_up_is_rescued_from_the_poison_queue() {
-    // No host releases a message of the poison queue: it comes again when its lease is over.
+    // Of the poison queue as well, a host may give up what it has had back so often.
     let setup = Setup { queues: true, lease: Some(Duration::from_secs(2)), ..Setup::default() };
     let setup = setup
         .setting("SIGNET_DEADLINE", "1")
@@ -156,14 +156,12 @@ async fn a_message_that_was_given_up_a_moment_ago_waits_until_no_delivery_can_pu
     let slow = Fault::new(Action::Delay(Duration::from_secs(2))).method("POST").path("/sign");
     world.deployment.taps.vault.fail(slow.times(1));
     let item = r#"{"id":"late","payload":1}"#;
-    let mut given_up = Message::new(item);
-    let (signed, reply) = tokio::join!(world.sign(item), world.host.invoke("poison", Post::Message(given_up.clone())));
-    assert_eq!(reply.status, Some(503));
-    let error: Value = serde_json::from_slice(&reply.body).expect("a JSON object");
-    assert_eq!((&error["error"]["code"], &error["error"]["stage"]), (&"too-early".into(), &"poison".into()));
-    assert!(signed.outcome.succeeded() && world.result("late.jws.json").await.is_some());
-    given_up.inserted -= Duration::from_secs(3600);
-    assert!(world.host.invoke("poison", Post::Message(given_up)).await.outcome.succeeded());
+    let begun = Instant::now();
+    let given_up = world.host.invoke("poison", Post::Message(Message::new(item)));
+    let (signed, reply) = tokio::join!(world.sign(item), given_up);
+    assert!(signed.outcome.succeeded() && reply.outcome.succeeded(), "{reply:?}");
+    assert!(begun.elapsed() > Duration::from_secs(7), "{:?}", begun.elapsed());
+    assert!(world.result("late.jws.json").await.is_some());
     assert!(world.rejections().await.is_empty());
 }
 

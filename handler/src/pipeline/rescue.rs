@@ -23,11 +23,19 @@ use crate::{app::App, fault, retry::Trail, source::Fault};
 
 /// Keeps what the host gave up: a record, unless the results stand and only the message was not deleted.
 pub(crate) async fn rescue(app: Arc<App>, delivery: Delivery, invocation_id: String, trail: Trail) -> Fate {
+    let trail = match too_early(&app, &delivery) {
+        None => trail,
+        Some(wait) if wait.saturating_add(app.settings.deadline) > LONGEST => {
+            let message = "a delivery that began a moment ago may still be under way".to_owned();
+            return Fate::HandedBack(Setback { stage: Stage::Poison, code: "too-early".to_owned(), message });
+        }
+        Some(wait) => {
+            tokio::time::sleep(wait).await;
+            Trail::within(app.settings.deadline)
+        }
+    };
     within_deadline(&trail, async {
         trail.enter(Stage::Poison);
-        if let Some(setback) = too_early(&app, &delivery) {
-            return Fate::HandedBack(setback);
-        }
         let mut detail = "the host gave the message up after its last attempt".to_owned();
         let mut id = None;
         match WorkItem::parse(&delivery.message, app.settings.format) {
@@ -54,18 +62,24 @@ pub(crate) async fn rescue(app: Arc<App>, delivery: Delivery, invocation_id: Str
     .await
 }
 
-/// Why a message that the host gave up a moment ago must wait: where its lease was lost, an earlier delivery may still be
+/// How long a message that the host gave up a moment ago must wait: where its lease was lost, an earlier delivery may still be
 /// under way, and publish yet. All of them had begun before, so they are over when their time is.
-fn too_early(app: &App, delivery: &Delivery) -> Option<Setback> {
+///
+/// It waits here where it can: a host that gets it back hides it for ten minutes, and may be one that gives up for good what it
+/// has had back too often from this queue as well.
+fn too_early(app: &App, delivery: &Delivery) -> Option<Duration> {
     let age = OffsetDateTime::now_utc().unix_timestamp().checked_sub(delivery.inserted?.unix_timestamp())?;
-    let wait = app.settings.deadline.saturating_add(GRACE).as_secs();
+    let wait = app.settings.deadline.saturating_add(GRACE);
     // A time that is far ahead is none that the service has set, and would keep the message waiting until it expires.
-    if age.unsigned_abs() > wait {
+    if age.unsigned_abs() > wait.as_secs() {
         return None;
     }
-    let message = format!("a delivery that began less than {wait} s ago may still be under way");
-    Some(Setback { stage: Stage::Poison, code: "too-early".to_owned(), message })
+    let left = wait.as_secs().saturating_add(1).checked_sub_signed(age)?;
+    Some(Duration::from_secs(left).min(wait))
 }
+
+/// Below the `functionTimeout` in host.json, at which the host would end every item in flight.
+const LONGEST: Duration = Duration::from_secs(280);
 
 /// For an upload that had left when its delivery's time was over, for clocks that differ, and since the host tells the time of
 /// insertion in whole seconds.
