@@ -198,7 +198,7 @@ impl Arena {
             let episode = Episode::draw(&mut dice);
             match &self.names {
                 Some(names) if dice.one_in(25) => {
-                    self.lose_names(names, Duration::from_millis(dice.between(500, 4000))).await
+                    self.lose_names(names, Duration::from_millis(dice.between(500, 4000))).await;
                 }
                 _ => episode.run(&self.deployment, &self.fired).await,
             }
@@ -259,14 +259,15 @@ impl Arena {
         let (sent, _) = self.feed.progress();
         let kills: usize = self.struck.counts().values().sum();
         let faults: u32 = self.fired.counts().values().sum();
-        watch(&format!("{} sent, {left} left, {kills} kills, {faults} faults met", sent));
+        watch(&format!("{sent} sent, {left} left, {kills} kills, {faults} faults met"));
         Ok(left)
     }
 
     /// The taps need not remember: what counts is in the ledger.
     fn forget(&self) {
-        let taps = &self.deployment.taps;
-        [&taps.vault, &taps.identity, &taps.blob, &taps.queue].into_iter().for_each(|tap| tap.clear());
+        for tap in self.deployment.taps.all() {
+            tap.clear();
+        }
         self.deployment.vault.clear_signatures();
     }
 }

@@ -77,8 +77,7 @@ impl Feed {
     pub async fn new(seed: u64, deployment: &Arc<Deployment>, stories: Stories) -> Result<Self> {
         let storage = deployment.past_taps();
         let poison = format!("{}-poison", deployment.queue_name);
-        let poison =
-            storage.queues().and_then(|queues| Ok(queues.queue_client(&poison))).context("the poison queue")?;
+        let poison = storage.queues().map(|queues| queues.queue_client(&poison)).context("the poison queue")?;
         let poison = poison.context("the poison queue")?;
         poison.create(None).await.context("the poison queue")?;
         Ok(Self {

@@ -141,8 +141,9 @@ impl Condition {
                 deployment.issuer.set_clock(0);
             }
             Self::Disconnected => {
-                let taps = &deployment.taps;
-                [&taps.vault, &taps.identity, &taps.blob, &taps.queue].into_iter().for_each(|tap| tap.disconnect());
+                for tap in deployment.taps.all() {
+                    tap.disconnect();
+                }
             }
         }
         1
@@ -162,8 +163,7 @@ pub fn mend(deployment: &Deployment) {
     vault.limit(None);
     deployment.issuer.set_clock(0);
     deployment.issuer.set_lifetime(TOKEN_LIFE);
-    let taps = &deployment.taps;
-    for tap in [&taps.vault, &taps.identity, &taps.blob, &taps.queue] {
+    for tap in deployment.taps.all() {
         tap.heal();
     }
 }

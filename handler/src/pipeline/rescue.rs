@@ -85,9 +85,9 @@ impl Job<'_> {
         {
             return Ok(None);
         }
-        let begun = AtomicBool::new(false);
+        let has_begun = AtomicBool::new(false);
         let begin = |_| {
-            begun.store(true, Ordering::Relaxed);
+            has_begun.store(true, Ordering::Relaxed);
             Hash::Sha256.hasher()
         };
         // What takes too long to be read, or cannot be read, must not wait until its life in the queue ends.
@@ -96,7 +96,7 @@ impl Job<'_> {
         let (hasher, etag) = match read {
             Ok(Ok(read)) => read,
             Ok(Err(Fault::Later(failure))) if failure.transient => return Err(failure),
-            Err(_elapsed) if !begun.load(Ordering::Relaxed) => return Err(trail.end().1.unwrap_or_else(no_answer)),
+            Err(_elapsed) if !has_begun.load(Ordering::Relaxed) => return Err(trail.end().1.unwrap_or_else(no_answer)),
             Ok(Err(_)) | Err(_) => return Ok(None),
         };
         let content = ContentName::of_source(hex(&hasher.finish()));
