@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use crate::{
     arena::{Arena, Watch},
     error::Result,
-    faults::KEY,
+    faults::{KEY, one_in},
     findings::{Findings, What},
     hosts::Hosts,
     items::Message,
@@ -38,8 +38,9 @@ pub async fn run(arena: &Arena, hosts: &Arc<Hosts>, batches: &[Vec<Message>], wa
         watch(&format!("killing at {point}"));
         // A new version to be published, and now and then a failure to be tried again.
         let _ = vault.rotate(VAULT, KEY).await;
-        let failing = taps.vault.fail(Fault::status(503).method("POST").path("/sign").times(2));
-        let slow = Fault::new(Action::Delay(Duration::from_millis(200))).method("PUT").path("-signed/").times(4);
+        let failing = taps.vault.fail(Fault::status(503).method("POST").path("/sign").when(one_in(3)));
+        let slow = Fault::new(Action::Delay(Duration::from_millis(300))).method("PUT").path("-signed/");
+        let slow = slow.when(one_in(2));
         let slow = taps.blob.fail(slow);
         hosts.set(0, "SIGNET_FAULT_POINT", Some(point));
         let reached = async {

@@ -120,8 +120,8 @@ async fn a_message_is_kept_until_its_record_can_be_written() {
 
 #[tokio::test]
 async fn what_the_host_gives_up_is_rescued_from_the_poison_queue() {
-    // No host releases a message of the poison queue: it comes again when its lease is over.
-    let setup = Setup { queues: true, lease: Some(Duration::from_secs(2)), ..Setup::default() };
+    // No host releases a message of the poison queue: it comes again when its lease is over, here for the last time.
+    let setup = Setup { queues: true, lease: Some(Duration::from_secs(8)), ..Setup::default() };
     let setup = setup
         .setting("SIGNET_DEADLINE", "1")
         .setting("AzureFunctionsJobHost__extensions__queues__visibilityTimeout", "00:00:00")
