@@ -41,6 +41,9 @@ struct Arguments {
     /// Leaves out the phase that needs a second build of the handler
     #[arg(long)]
     without_fault_points: bool,
+    /// That build, if it is there already: the handler with the feature `fault-points`
+    #[arg(long, value_name = "FILE", conflicts_with = "without_fault_points")]
+    fault_points: Option<PathBuf>,
     /// Where everything goes that the hosts tell, their handlers' log lines included
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -75,9 +78,10 @@ async fn chaos(arguments: &Arguments) -> Result<ExitCode> {
         Some(guard) => guard.build_without(&root).await?,
         None => root.build_handler(&say).await.context("the handler")?,
     };
-    let fault_points = match arguments.without {
-        None if !arguments.without_fault_points => Some(build_fault_points(&root).await?),
-        _ => None,
+    let fault_points = match &arguments.fault_points {
+        _ if arguments.without.is_some() || arguments.without_fault_points => None,
+        Some(built) => Some(built.clone()),
+        None => Some(build_fault_points(&root).await?),
     };
     let log = arguments.log.as_ref().map(File::create).transpose().context("the log")?.map(Arc::new);
     let kills = arguments.kills.unwrap_or(arguments.items / 40);

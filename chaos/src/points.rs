@@ -36,8 +36,7 @@ pub async fn run(arena: &Arena, hosts: &Arc<Hosts>, batches: &[Vec<Message>], wa
     let (taps, vault) = (&arena.deployment.taps, &arena.deployment.vault);
     for (point, batch) in POINTS.iter().zip(batches) {
         watch(&format!("killing at {point}"));
-        // A new version to be published, and now and then a failure to be tried again.
-        let _ = vault.rotate(VAULT, KEY).await;
+        // Now and then a failure to be tried again.
         let failing = taps.vault.fail(Fault::status(503).method("POST").path("/sign").when(one_in(3)));
         let slow = Fault::new(Action::Delay(Duration::from_millis(300))).method("PUT").path("-signed/");
         let slow = slow.when(one_in(2));
@@ -46,7 +45,13 @@ pub async fn run(arena: &Arena, hosts: &Arc<Hosts>, batches: &[Vec<Message>], wa
         let reached = async {
             let begun = Instant::now();
             while arena.stories.killed_at(point) < ENOUGH && begun.elapsed() < PATIENCE {
-                sleep(Duration::from_millis(50)).await;
+                // A new version to be published, by whichever handler sees it first.
+                let _ = vault.rotate(VAULT, KEY).await;
+                for _ in 0..20 {
+                    if arena.stories.killed_at(point) < ENOUGH {
+                        sleep(Duration::from_millis(100)).await;
+                    }
+                }
             }
         };
         let (fed, ()) = tokio::join!(arena.send(hosts, batch), reached);
