@@ -51,7 +51,7 @@ pub async fn run(
             let slow = taps.vault.fail(slow);
             // Renewals and releases fail, and so the leases end while the items go on.
             let lost = taps.queue.fail(Fault::status(503).method("PUT"));
-            let refused = taps.vault.fail(Fault::status(403).method("POST").path("/sign").when(one_in(5)));
+            let refused = taps.vault.fail(Fault::status(403).method("POST").path("/sign").when(one_in(2)));
             sleep(Duration::from_millis(dice.between(1000, 4000))).await;
             for (service, name, id) in [
                 (Service::Vault, "slow", slow),

@@ -149,7 +149,7 @@ async fn giving_up(
         log: options.log.clone(),
     };
     let arena = Arena::new(stack, root, &options.handler, options.seed, terms.clone()).await?;
-    let messages = items::plain(options.seed, 30 + options.items / 100, terms.name);
+    let messages = items::plain(options.seed, 100 + options.items / 100, terms.name);
     let hosts = arena.hosts()?;
     let findings = given_up::run(&arena, &hosts, &messages, (options.seed, watch)).await?;
     outcome.add(&arena, &messages, findings);

@@ -162,7 +162,7 @@ async fn a_message_that_was_given_up_a_moment_ago_waits_until_no_delivery_can_pu
     let error: Value = serde_json::from_slice(&reply.body).expect("a JSON object");
     assert_eq!((&error["error"]["code"], &error["error"]["stage"]), (&"too-early".into(), &"poison".into()));
     assert!(signed.outcome.succeeded() && world.result("late.jws.json").await.is_some());
-    given_up.inserted -= Duration::from_secs(3600);
+    given_up.inserted -= Duration::from_hours(1);
     assert!(world.host.invoke("poison", Post::Message(given_up)).await.outcome.succeeded());
     assert!(world.rejections().await.is_empty());
 }
