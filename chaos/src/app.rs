@@ -31,6 +31,9 @@ impl App {
         let host = fs::read(root.directory().join("host.json")).context("host.json")?;
         let mut host: Value = serde_json::from_slice(&host).context("host.json")?;
         let queues = &mut host["extensions"]["queues"];
+        // Twice as many at once: faults make them wait, and there are many.
+        queues["batchSize"] = 32.into();
+        queues["newBatchThreshold"] = 32.into();
         queues["visibilityTimeout"] = "00:00:01".into();
         queues["maxPollingInterval"] = "00:00:00.2".into();
         queues["maxDequeueCount"] = max_dequeue_count.into();

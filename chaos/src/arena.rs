@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    fs::File,
     path::Path,
     sync::{
         Arc,
@@ -58,18 +59,23 @@ pub struct Arena {
     standing: Standing,
     app: App,
     names: Option<Names>,
+    lease: Duration,
     settings: BTreeMap<String, String>,
 }
 
 /// What is special about an arena.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Terms {
     /// The name of its queue, and of what belongs to that.
     pub name: &'static str,
     /// Deliveries until the host gives a message up.
     pub max_dequeue_count: u32,
+    /// How long a host hides a message that it works on.
+    pub lease: Duration,
     /// Seconds that an item may take until it is handed back.
     pub deadline: u64,
+    /// Where everything goes that the hosts tell.
+    pub log: Option<Arc<File>>,
 }
 
 /// Is told how far it is.
@@ -88,7 +94,7 @@ impl Arena {
         root: &AppRoot,
         handler: &Path,
         seed: u64,
-        Terms { name, max_dequeue_count, deadline }: Terms,
+        Terms { name, max_dequeue_count, lease, deadline, log }: Terms,
     ) -> Result<Self> {
         let deployment = Arc::new(Deployment::start(stack, name).await.context("a deployment")?);
         deployment.issuer.set_lifetime(TOKEN_LIFE);
@@ -97,7 +103,7 @@ impl Arena {
         for (name, value) in [("SIGNET_DEADLINE", deadline.to_string()), ("SIGNET_KEY_REFRESH", "2".to_owned())] {
             settings.insert(name.to_owned(), value);
         }
-        let stories = Stories::default();
+        let stories = Stories::new(log);
         let app = App::around(root, handler, max_dequeue_count)?;
         let names = Names::wrap(&app.root(), STORAGE)?;
         if names.is_some() {
@@ -109,6 +115,7 @@ impl Arena {
             standing: Standing::new(deployment.ledger(), name),
             app,
             names,
+            lease,
             deployment,
             stories,
             fired: Fired::default(),
@@ -121,6 +128,7 @@ impl Arena {
     pub fn hosts(&self) -> Result<Arc<Hosts>> {
         let start = Start {
             app_root: self.app.root(),
+            lease: self.lease,
             settings: self.settings.clone(),
             deployment: self.deployment.clone(),
             stories: self.stories.clone(),
@@ -190,7 +198,7 @@ impl Arena {
             let episode = Episode::draw(&mut dice);
             match &self.names {
                 Some(names) if dice.one_in(25) => {
-                    self.lose_names(names, Duration::from_millis(dice.between(500, 4000))).await
+                    self.lose_names(names, Duration::from_millis(dice.between(500, 4000))).await;
                 }
                 _ => episode.run(&self.deployment, &self.fired).await,
             }
@@ -251,14 +259,15 @@ impl Arena {
         let (sent, _) = self.feed.progress();
         let kills: usize = self.struck.counts().values().sum();
         let faults: u32 = self.fired.counts().values().sum();
-        watch(&format!("{} sent, {left} left, {kills} kills, {faults} faults met", sent));
+        watch(&format!("{sent} sent, {left} left, {kills} kills, {faults} faults met"));
         Ok(left)
     }
 
     /// The taps need not remember: what counts is in the ledger.
     fn forget(&self) {
-        let taps = &self.deployment.taps;
-        [&taps.vault, &taps.identity, &taps.blob, &taps.queue].into_iter().for_each(|tap| tap.clear());
+        for tap in self.deployment.taps.all() {
+            tap.clear();
+        }
         self.deployment.vault.clear_signatures();
     }
 }

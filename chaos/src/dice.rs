@@ -2,7 +2,7 @@
 
 use signet_core::algorithm::sha256_hex;
 
-/// A stream of draws (SplitMix64). Two of the same seed and purpose are the same.
+/// A stream of draws (`SplitMix64`). Two of the same seed and purpose are the same.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 

@@ -27,6 +27,19 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Does what can be done twice until it succeeds: on a machine that is busy, an answer may be long in coming.
+pub async fn patiently<T>(what: &str, mut attempt: impl AsyncFnMut() -> azure_core::Result<T>) -> Result<T> {
+    for _ in 0..TRIES {
+        if let Ok(value) = attempt().await {
+            return Ok(value);
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    attempt().await.context(what)
+}
+
+const TRIES: u32 = 10;
+
 /// Says what was to be done when it failed.
 pub trait Context<T> {
     /// The value, or the error with what was to be done.

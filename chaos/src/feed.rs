@@ -22,7 +22,7 @@ use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
 use crate::{
-    error::{Context as _, Error, Result},
+    error::{Context as _, Error, Result, patiently},
     hosts::Hosts,
     items::{Message, Route, Upload},
     ledger::Standing,
@@ -77,8 +77,7 @@ impl Feed {
     pub async fn new(seed: u64, deployment: &Arc<Deployment>, stories: Stories) -> Result<Self> {
         let storage = deployment.past_taps();
         let poison = format!("{}-poison", deployment.queue_name);
-        let poison =
-            storage.queues().and_then(|queues| Ok(queues.queue_client(&poison))).context("the poison queue")?;
+        let poison = storage.queues().map(|queues| queues.queue_client(&poison)).context("the poison queue")?;
         let poison = poison.context("the poison queue")?;
         poison.create(None).await.context("the poison queue")?;
         Ok(Self {
@@ -139,7 +138,7 @@ impl Feed {
     pub async fn look(&self) -> Result<usize> {
         let mut left = 0;
         for queue in [&self.queue, &self.poison] {
-            let properties = queue.get_properties(None).await.context("a look at the queue")?;
+            let properties = patiently("a look at the queue", async || queue.get_properties(None).await).await?;
             let count = properties.approximate_messages_count().context("the length of the queue")?;
             left += usize::try_from(count.unwrap_or_default()).unwrap_or_default();
         }
@@ -198,9 +197,9 @@ impl Feed {
         if let Some(etag) = uploaded.get(&upload.name) {
             return Ok(etag.clone());
         }
-        let content = RequestContent::from(upload.bytes(self.seed));
-        let answer = self.uploads.blob_client(&upload.name).upload(content, None).await.context("an upload")?;
-        let etag = answer.etag.map(|etag| etag.to_string());
+        let (client, bytes) = (self.uploads.blob_client(&upload.name), upload.bytes(self.seed));
+        let uploading = async || client.upload(RequestContent::from(bytes.clone()), None).await;
+        let etag = patiently("an upload", uploading).await?.etag.map(|etag| etag.to_string());
         uploaded.insert(upload.name.clone(), etag.clone());
         Ok(etag)
     }

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use signet::local::tap::{Action, Fault};
@@ -18,15 +18,21 @@ use crate::{
     census::Census,
     dice::Dice,
     error::Result,
-    faults::one_in,
+    faults::{Service, one_in},
     findings::{Findings, What},
     hosts::Hosts,
     items::Message,
     kills::Kind,
 };
 
-/// Deliveries until the host gives up.
-pub const MAX_DEQUEUE_COUNT: u32 = 3;
+/// Deliveries until the host gives up. They bound those from the poison queue as well, of which the first two come too early
+/// with this lease.
+pub const MAX_DEQUEUE_COUNT: u32 = 5;
+/// Shorter than an item may take.
+pub const LEASE: Duration = Duration::from_secs(6);
+
+/// How long the trouble goes on after the last message was sent: some deliveries of each, and what follows.
+const TROUBLE: Duration = Duration::from_secs(45);
 
 /// Sends the messages while leases are lost, signatures take long and handlers die, and judges each.
 pub async fn run(
@@ -40,17 +46,23 @@ pub async fn run(
         let mut dice = Dice::of(seed, "given up");
         let taps = &arena.deployment.taps;
         while !is_over.load(Ordering::Relaxed) {
-            let wait = Duration::from_millis(dice.between(2000, 4900));
+            let wait = Duration::from_millis(dice.between(4000, 9900));
             let slow = Fault::new(Action::Delay(wait)).method("POST").path("/sign").when(one_in(2));
             let slow = taps.vault.fail(slow);
             // Renewals and releases fail, and so the leases end while the items go on.
             let lost = taps.queue.fail(Fault::status(503).method("PUT"));
-            let refused = taps.vault.fail(Fault::status(403).method("POST").path("/sign").when(one_in(5)));
+            let refused = taps.vault.fail(Fault::status(403).method("POST").path("/sign").when(one_in(2)));
             sleep(Duration::from_millis(dice.between(1000, 4000))).await;
-            taps.vault.remove(slow);
-            taps.vault.remove(refused);
-            taps.queue.remove(lost);
-            if dice.one_in(3) {
+            for (service, name, id) in [
+                (Service::Vault, "slow", slow),
+                (Service::Vault, "403 for a moment", refused),
+                (Service::Queue, "leases lost while a service is slow", lost),
+            ] {
+                let tap = service.tap(taps);
+                tap.remove(id);
+                arena.fired.add(service, name, tap.fired(id));
+            }
+            if dice.one_in(5) {
                 arena.struck.add(Kind::Handler);
                 hosts.host(dice.below(2)).kill_handler();
             }
@@ -59,7 +71,8 @@ pub async fn run(
     };
     let feeding = async {
         let fed = arena.send(hosts, messages).await;
-        while fed.is_ok() && arena.look(watch).await? > messages.len() / 10 {
+        let begun = Instant::now();
+        while fed.is_ok() && begun.elapsed() < TROUBLE && arena.look(watch).await? > 0 {
             sleep(Duration::from_millis(300)).await;
         }
         is_over.store(true, Ordering::Relaxed);

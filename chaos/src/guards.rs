@@ -70,9 +70,9 @@ impl Guard {
         copy_sources(root.directory(), &copy, &built).context("a copy of the sources")?;
         self.change()?.apply(&copy)?;
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = tokio::process::Command::new(cargo);
-        build.args(["build", "--quiet", "--locked", "--package", "handler", "--target-dir"]).arg(root.target());
-        let status = build.current_dir(&copy).kill_on_drop(true).status().await.context("cargo")?;
+        let mut cargo_build = tokio::process::Command::new(cargo);
+        cargo_build.args(["build", "--quiet", "--locked", "--package", "handler", "--target-dir"]).arg(root.target());
+        let status = cargo_build.current_dir(&copy).kill_on_drop(true).status().await.context("cargo")?;
         if !status.success() {
             return Err(Error::new("the handler without a guard", status));
         }

@@ -18,9 +18,6 @@ use crate::{
     story::Stories,
 };
 
-/// How long a host hides a message that it works on; the service's ten minutes are too long to wait for.
-pub const LEASE: Duration = Duration::from_secs(3);
-
 /// The names of the hosts.
 pub const NAMES: [&str; 2] = ["A", "B"];
 
@@ -29,6 +26,8 @@ pub const NAMES: [&str; 2] = ["A", "B"];
 pub struct Start {
     /// The app.
     pub app_root: PathBuf,
+    /// How long a host hides a message that it works on; the service's ten minutes are too long to wait for.
+    pub lease: Duration,
     /// Its settings.
     pub settings: BTreeMap<String, String>,
     /// Its surroundings.
@@ -42,7 +41,7 @@ impl Start {
     pub fn host(&self, name: &'static str) -> Result<Arc<Host>> {
         let mut options = HostOptions::new(self.app_root.clone(), self.settings.clone());
         options.clear_environment = true;
-        options.lease = LEASE;
+        options.lease = self.lease;
         options.queues = Some(Arc::new(self.deployment.queues().context("the queues")?));
         options.events = self.stories.events(name);
         Host::start(options).context("a host").map(Arc::new)

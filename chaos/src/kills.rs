@@ -75,7 +75,11 @@ impl Kill {
         let host = hosts.host(self.host);
         match self.kind {
             Kind::Handler => host.kill_handler(),
-            Kind::Both => [0, 1].into_iter().for_each(|number| hosts.host(number).kill_handler()),
+            Kind::Both => {
+                for number in 0..2 {
+                    hosts.host(number).kill_handler();
+                }
+            }
             Kind::Host => host.stop(),
             Kind::Frozen => freeze(&host, deployment, self.lasts).await,
         }
@@ -94,7 +98,9 @@ async fn freeze(host: &Host, deployment: &Deployment, lasts: Duration) {
     let _ = kill(pid, Signal::SIGSTOP);
     sleep(lasts / 2).await;
     let taps = &deployment.taps;
-    [&taps.vault, &taps.blob, &taps.identity].into_iter().for_each(|tap| tap.disconnect());
+    for tap in [&taps.vault, &taps.blob, &taps.identity] {
+        tap.disconnect();
+    }
     sleep(lasts / 2).await;
     if host.pid() == u32::try_from(pid.as_raw()).ok() {
         let _ = kill(pid, Signal::SIGCONT);

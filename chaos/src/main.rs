@@ -1,10 +1,14 @@
 //! `chaos`: everything fails at once, and nothing may be lost or doubled; see the reference's chapter on it.
 
 use std::{
+    fs::File,
     io::{IsTerminal as _, Write as _},
     path::PathBuf,
     process::ExitCode,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -37,6 +41,12 @@ struct Arguments {
     /// Leaves out the phase that needs a second build of the handler
     #[arg(long)]
     without_fault_points: bool,
+    /// That build, if it is there already: the handler with the feature `fault-points`
+    #[arg(long, value_name = "FILE", conflicts_with = "without_fault_points")]
+    fault_points: Option<PathBuf>,
+    /// Where everything goes that the hosts tell, their handlers' log lines included
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
     /// Where the numbers go as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -68,12 +78,22 @@ async fn chaos(arguments: &Arguments) -> Result<ExitCode> {
         Some(guard) => guard.build_without(&root).await?,
         None => root.build_handler(&say).await.context("the handler")?,
     };
-    let fault_points = match arguments.without {
-        None if !arguments.without_fault_points => Some(build_fault_points(&root).await?),
-        _ => None,
+    let fault_points = match &arguments.fault_points {
+        _ if arguments.without.is_some() || arguments.without_fault_points => None,
+        Some(built) => Some(built.clone()),
+        None => Some(build_fault_points(&root).await?),
     };
+    let log = arguments.log.as_ref().map(File::create).transpose().context("the log")?.map(Arc::new);
     let kills = arguments.kills.unwrap_or(arguments.items / 40);
-    let options = Options { seed, items: arguments.items, kills, handler, fault_points };
+    let options = Options {
+        seed,
+        items: arguments.items,
+        kills,
+        handler,
+        given_up: arguments.without.is_none(),
+        fault_points,
+        log,
+    };
     let progress = Progress::new();
     let outcome = run::run(&root, &options, &|line| progress.show(line)).await?;
     println!("\n{}", report::text(&outcome));

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use crate::{
     arena::{Arena, Watch},
     error::Result,
-    faults::KEY,
+    faults::{KEY, one_in},
     findings::{Findings, What},
     hosts::Hosts,
     items::Message,
@@ -30,22 +30,34 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// The kills at a point that are waited for: the host starts the handler again after the first two.
 const ENOUGH: usize = 2;
 
-/// One batch of messages for each point, with a handler on host A that ends there; host B's is like what ships.
+/// One batch of messages for each point, with handlers that end there; what one point leaves undone is done at the next.
 pub async fn run(arena: &Arena, hosts: &Arc<Hosts>, batches: &[Vec<Message>], watch: Watch<'_>) -> Result<Findings> {
     let mut findings = Findings::default();
     let (taps, vault) = (&arena.deployment.taps, &arena.deployment.vault);
     for (point, batch) in POINTS.iter().zip(batches) {
         watch(&format!("killing at {point}"));
-        // A new version to be published, and now and then a failure to be tried again.
-        let _ = vault.rotate(VAULT, KEY).await;
-        let failing = taps.vault.fail(Fault::status(503).method("POST").path("/sign").times(2));
-        let slow = Fault::new(Action::Delay(Duration::from_millis(200))).method("PUT").path("-signed/").times(4);
+        // Now and then a failure to be tried again.
+        let failing = taps.vault.fail(Fault::status(503).method("POST").path("/sign").when(one_in(3)));
+        let slow = Fault::new(Action::Delay(Duration::from_millis(300))).method("PUT").path("-signed/");
+        let slow = slow.when(one_in(2));
         let slow = taps.blob.fail(slow);
-        hosts.set(0, "SIGNET_FAULT_POINT", Some(point));
+        for host in 0..2 {
+            hosts.set(host, "SIGNET_FAULT_POINT", Some(point));
+        }
         let reached = async {
             let begun = Instant::now();
             while arena.stories.killed_at(point) < ENOUGH && begun.elapsed() < PATIENCE {
-                sleep(Duration::from_millis(50)).await;
+                // A new version to be published, by whichever handler sees it first.
+                let _ = vault.rotate(VAULT, KEY).await;
+                for _ in 0..20 {
+                    if arena.stories.killed_at(point) < ENOUGH {
+                        sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+            // Some messages are sent once others are done, which nobody does at some of the points.
+            for host in 0..2 {
+                hosts.set(host, "SIGNET_FAULT_POINT", None);
             }
         };
         let (fed, ()) = tokio::join!(arena.send(hosts, batch), reached);
@@ -56,7 +68,6 @@ pub async fn run(arena: &Arena, hosts: &Arc<Hosts>, batches: &[Vec<Message>], wa
             findings.add(What::NotReached, None, (*point).to_owned());
         }
     }
-    hosts.set(0, "SIGNET_FAULT_POINT", None);
     findings.extend(arena.drain(watch).await?.into_all());
     Ok(findings)
 }

@@ -1,6 +1,6 @@
 //! What a run came to, for people.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ const TOLD: usize = 10;
 /// The tables, and what was found.
 #[must_use]
 pub fn text(outcome: &Outcome) -> String {
+    // Writing to a string cannot fail.
     let mut text = String::new();
     table(&mut text, "messages", outcome.kinds.iter());
     table(&mut text, "kills", outcome.kills.iter());
@@ -23,20 +24,21 @@ pub fn text(outcome: &Outcome) -> String {
     table(&mut text, "besides", outcome.counts.iter());
     table(&mut text, "must be zero", outcome.findings.counts().iter());
     for finding in outcome.findings.all().iter().take(TOLD) {
-        text += &format!("\n{}: {}\n", finding.what, finding.why);
+        let _ = writeln!(text, "\n{}: {}", finding.what, finding.why);
         if let Some(number) = finding.number {
-            text += &format!("  message {number}\n");
+            let _ = writeln!(text, "  message {number}");
             for line in &finding.story {
-                text += &format!("  {line}\n");
+                let _ = writeln!(text, "  {line}");
             }
         }
     }
     let more = outcome.findings.all().len().saturating_sub(TOLD);
     if more > 0 {
-        text += &format!("\nand {more} more\n");
+        let _ = writeln!(text, "\nand {more} more");
     }
-    text += &format!(
-        "\n{} messages in {} s ({} s of them all at once); seed {}\n",
+    let _ = writeln!(
+        text,
+        "\n{} messages in {} s ({} s of them all at once); seed {}",
         outcome.messages(),
         outcome.took_in_all.as_secs(),
         outcome.took.as_secs(),
@@ -67,8 +69,8 @@ pub fn json(outcome: &Outcome) -> Value {
 fn table(text: &mut String, title: &str, rows: impl Iterator<Item = (impl Display, impl Display)>) {
     let rows: Vec<(String, String)> = rows.map(|(name, count)| (name.to_string(), count.to_string())).collect();
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().max(title.len());
-    *text += &format!("\n  {title}\n  {}\n", "─".repeat(width + 9));
+    let _ = writeln!(text, "\n  {title}\n  {}", "─".repeat(width + 9));
     for (name, count) in rows {
-        *text += &format!("  {name:width$} {count:>8}\n");
+        let _ = writeln!(text, "  {name:width$} {count:>8}");
     }
 }

@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    fs::File,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,8 +32,12 @@ pub struct Options {
     pub kills: usize,
     /// The handler to try.
     pub handler: PathBuf,
+    /// Whether there is the phase in which the host gives up soon.
+    pub given_up: bool,
     /// The handler that ends itself at fault points; none: that phase is left out.
     pub fault_points: Option<PathBuf>,
+    /// Where everything goes that the hosts tell.
+    pub log: Option<Arc<File>>,
 }
 
 /// What came of a run.
@@ -71,7 +76,9 @@ impl Outcome {
         for (what, count) in arena.stories.counts() {
             *self.counts.entry(what).or_default() += count;
         }
-        self.faults.extend(arena.fired.counts());
+        for (fault, count) in arena.fired.counts() {
+            *self.faults.entry(fault).or_default() += count;
+        }
         self.points.extend(arena.stories.points());
     }
 
@@ -82,16 +89,21 @@ impl Outcome {
     }
 }
 
+/// Leases that end while an item's time is not over.
+const SHORT_LEASE: Duration = Duration::from_secs(3);
+
 /// Makes a run.
 pub async fn run(root: &AppRoot, options: &Options, watch: Watch<'_>) -> Result<Outcome> {
     let begun = Instant::now();
     let stack = Stack::start(&|line| watch(line)).await.context("the local stack")?;
     let mut outcome = Outcome { seed: options.seed, ..Outcome::default() };
     everything_at_once(&stack, root, options, watch, &mut outcome).await?;
-    watch("given up by the host while a delivery is under way");
-    giving_up(&stack, root, options, watch, &mut outcome).await?;
+    if options.given_up {
+        watch("given up by the host while a delivery is under way");
+        giving_up(&stack, root, options, watch, &mut outcome).await?;
+    }
     if let Some(handler) = &options.fault_points {
-        fault_points(&stack, root, (options.seed, handler.clone()), watch, &mut outcome).await?;
+        fault_points(&stack, root, (options, handler), watch, &mut outcome).await?;
     }
     outcome.took_in_all = begun.elapsed();
     Ok(outcome)
@@ -104,8 +116,9 @@ async fn everything_at_once(
     watch: Watch<'_>,
     outcome: &mut Outcome,
 ) -> Result<()> {
-    let terms = Terms { name: "chaos", max_dequeue_count: 1000, deadline: 10 };
-    let arena = Arena::new(stack, root, &options.handler, options.seed, terms).await?;
+    let terms =
+        Terms { name: "chaos", max_dequeue_count: 1000, lease: SHORT_LEASE, deadline: 10, log: options.log.clone() };
+    let arena = Arena::new(stack, root, &options.handler, options.seed, terms.clone()).await?;
     let messages = items::messages(options.seed, options.items, terms.name);
     let kills = kills::kills(options.seed, options.kills, messages.len());
     let hosts = arena.hosts()?;
@@ -128,9 +141,15 @@ async fn giving_up(
     watch: Watch<'_>,
     outcome: &mut Outcome,
 ) -> Result<()> {
-    let terms = Terms { name: "given-up", max_dequeue_count: given_up::MAX_DEQUEUE_COUNT, deadline: 5 };
-    let arena = Arena::new(stack, root, &options.handler, options.seed, terms).await?;
-    let messages = items::plain(options.seed, 30 + options.items / 100, terms.name);
+    let terms = Terms {
+        name: "given-up",
+        max_dequeue_count: given_up::MAX_DEQUEUE_COUNT,
+        lease: given_up::LEASE,
+        deadline: 10,
+        log: options.log.clone(),
+    };
+    let arena = Arena::new(stack, root, &options.handler, options.seed, terms.clone()).await?;
+    let messages = items::plain(options.seed, 100 + options.items / 100, terms.name);
     let hosts = arena.hosts()?;
     let findings = given_up::run(&arena, &hosts, &messages, (options.seed, watch)).await?;
     outcome.add(&arena, &messages, findings);
@@ -140,13 +159,14 @@ async fn giving_up(
 async fn fault_points(
     stack: &Arc<Stack>,
     root: &AppRoot,
-    (seed, handler): (u64, PathBuf),
+    (options, handler): (&Options, &Path),
     watch: Watch<'_>,
     outcome: &mut Outcome,
 ) -> Result<()> {
-    let terms = Terms { name: "points", max_dequeue_count: 1000, deadline: 4 };
-    let arena = Arena::new(stack, root, &handler, seed, terms).await?;
-    let batches = items::batches(seed, points::POINTS.len(), terms.name);
+    let terms =
+        Terms { name: "points", max_dequeue_count: 1000, lease: SHORT_LEASE, deadline: 4, log: options.log.clone() };
+    let arena = Arena::new(stack, root, handler, options.seed, terms.clone()).await?;
+    let batches = items::batches(options.seed, points::POINTS.len(), terms.name);
     let hosts = arena.hosts()?;
     let mut findings = points::run(&arena, &hosts, &batches, watch).await?;
     let messages: Vec<Message> = batches.into_iter().flatten().collect();

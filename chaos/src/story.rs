@@ -2,6 +2,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fs::File,
+    io::Write as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -16,6 +18,7 @@ const KEPT: usize = 40;
 pub struct Stories {
     begun: Instant,
     inner: Arc<Mutex<Inner>>,
+    log: Option<Arc<File>>,
 }
 
 #[derive(Debug, Default)]
@@ -25,13 +28,13 @@ struct Inner {
     points: BTreeMap<String, usize>,
 }
 
-impl Default for Stories {
-    fn default() -> Self {
-        Self { begun: Instant::now(), inner: Arc::default() }
-    }
-}
-
 impl Stories {
+    /// Nothing so far; everything that hosts tell goes into a file as well, if there is one.
+    #[must_use]
+    pub fn new(log: Option<Arc<File>>) -> Self {
+        Self { begun: Instant::now(), inner: Arc::default(), log }
+    }
+
     /// A line about a message.
     pub fn note(&self, message_id: &str, line: &str) {
         let at = self.begun.elapsed().as_secs_f32();
@@ -80,6 +83,10 @@ impl Stories {
     }
 
     fn tell(&self, host: &str, event: &Event) {
+        if let Some(mut log) = self.log.as_deref() {
+            // What cannot be put down is not missed by the count.
+            let _ = writeln!(log, "{:8.2} {host} {event:?}", self.begun.elapsed().as_secs_f32());
+        }
         match event {
             Event::HandlerStarted { .. } => self.count("handlers started"),
             Event::HostStopped { .. } => self.count("hosts stopped"),

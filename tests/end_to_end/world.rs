@@ -170,7 +170,7 @@ impl World {
     /// Invokes `poison` with a message that the host gave up long ago.
     pub(crate) async fn give_up(&self, message: impl Into<Vec<u8>>) -> Reply {
         let mut message = Message::new(message);
-        message.inserted -= Duration::from_secs(3600);
+        message.inserted -= Duration::from_hours(1);
         self.host.invoke("poison", Post::Message(message)).await
     }
 

@@ -14,7 +14,7 @@ use signet::{
 use signet_core::{base64, jwks, jwks::JwkSet};
 
 use crate::{
-    error::{Context as _, Result},
+    error::{Context as _, Result, patiently},
     feed::Sent,
     findings::{Finding, Findings, What},
     items::{Expect, Message},
@@ -225,10 +225,13 @@ async fn read(container: &BlobContainerClient) -> Result<BTreeMap<String, Docume
     stream::iter(names.await.context("a list of blobs")?)
         .map(|name| async move {
             let client = container.blob_client(&name);
-            let downloaded = client.download(None).await.context(&name)?;
-            let metadata = downloaded.properties.metadata.clone();
-            let bytes = downloaded.body.collect().await.context(&name)?.to_vec();
-            Ok((name, Document { bytes, metadata }))
+            let download = async || {
+                let downloaded = client.download(None).await?;
+                let metadata = downloaded.properties.metadata.clone();
+                Ok(Document { bytes: downloaded.body.collect().await?.to_vec(), metadata })
+            };
+            let document = patiently(&name, download).await?;
+            Ok((name, document))
         })
         .buffer_unordered(AT_ONCE)
         .try_collect()

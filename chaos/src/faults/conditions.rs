@@ -36,9 +36,9 @@ pub enum Condition {
     ShortTokens,
     /// Every token so far is refused.
     Revoked,
-    /// The clock of the issuer is two hours ahead.
+    /// The clock of the issuer is ahead, so that tokens come before their time.
     ClockAhead,
-    /// The clock of the issuer is two hours behind, so that tokens come when their time is over.
+    /// The clock of the issuer is behind, so that tokens come when their time is over.
     ClockBehind,
     /// Every open connection is reset.
     Disconnected,
@@ -135,20 +135,24 @@ impl Condition {
             }
             Self::Revoked => deployment.issuer.revoke_all(),
             Self::ClockAhead | Self::ClockBehind => {
-                let ahead = if self == Self::ClockAhead { 7200 } else { -7200 };
+                let ahead = if self == Self::ClockAhead { CLOCK_JUMP } else { -CLOCK_JUMP };
                 deployment.issuer.set_clock(ahead);
                 sleep(lasts).await;
                 deployment.issuer.set_clock(0);
             }
             Self::Disconnected => {
-                let taps = &deployment.taps;
-                [&taps.vault, &taps.identity, &taps.blob, &taps.queue].into_iter().for_each(|tap| tap.disconnect());
+                for tap in deployment.taps.all() {
+                    tap.disconnect();
+                }
             }
         }
         1
     }
 }
 
+/// Seconds by which the issuer's clock jumps: more than a token's life. The emulated storage answers a token that is not good yet with
+/// 403 in place of 401, so a handler keeps it until half of its life is over, by a clock that is right again.
+const CLOCK_JUMP: i64 = 45;
 /// The last second of 2099, in seconds since 1970.
 const NEVER: u64 = 4_102_444_799;
 
@@ -162,8 +166,7 @@ pub fn mend(deployment: &Deployment) {
     vault.limit(None);
     deployment.issuer.set_clock(0);
     deployment.issuer.set_lifetime(TOKEN_LIFE);
-    let taps = &deployment.taps;
-    for tap in [&taps.vault, &taps.identity, &taps.blob, &taps.queue] {
+    for tap in deployment.taps.all() {
         tap.heal();
     }
 }

@@ -128,5 +128,5 @@ impl Fired {
 /// One request in so many that the other conditions hold for.
 pub(crate) fn one_in(of: u64) -> impl Fn(&Exchange) -> bool + Send + Sync + 'static {
     let seen = Arc::new(AtomicU64::new(0));
-    move |_| seen.fetch_add(1, Ordering::Relaxed) % of == 0
+    move |_| seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(of)
 }

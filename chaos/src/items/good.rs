@@ -86,7 +86,7 @@ pub(super) fn named_by_content(maker: &mut Maker<'_>) {
     let text = object(&[("format", format_member(&formats)), ("payload", payload.clone())]);
     let id = format!("sha256/{}", sha256_hex(payload.as_bytes()));
     let wanted = Wanted { id, formats, content: Content::Bytes(payload.into_bytes()) };
-    for _ in 0..1 + maker.dice.below(2) {
+    for _ in 0..=maker.dice.below(2) {
         maker.add("named by content", text.clone(), Expect::Results(wanted.clone()));
     }
 }

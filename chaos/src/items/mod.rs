@@ -152,7 +152,9 @@ pub fn messages(seed: u64, count: usize, queue: &str) -> Vec<Message> {
     let rare: [fn(&mut Maker<'_>); 2] = [sources::large, bad::too_large];
     while maker.messages.len() < count {
         if maker.messages.len() % 400 == 150 {
-            rare.iter().for_each(|make| make(&mut maker));
+            for make in rare {
+                make(&mut maker);
+            }
         }
         let make = maker.dice.weighted(KINDS);
         make(&mut maker);
@@ -167,7 +169,13 @@ pub fn batches(seed: u64, count: usize, queue: &str) -> Vec<Vec<Message>> {
     let mut batches = Vec::new();
     for _ in 0..count {
         let first = maker.messages.len();
-        KINDS.iter().for_each(|(_, make)| make(&mut maker));
+        for (_, make) in KINDS {
+            make(&mut maker);
+        }
+        // Each is looked at once alone, by one host or the other.
+        for _ in 0..4 {
+            poison::given_up(&mut maker);
+        }
         batches.push(maker.messages[first..].to_vec());
     }
     batches

@@ -103,6 +103,14 @@ pub struct Taps {
     pub queue: Tap,
 }
 
+impl Taps {
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> [&Tap; 4] {
+        [&self.vault, &self.identity, &self.blob, &self.queue]
+    }
+}
+
 impl Deployment {
     /// Starts the services and creates queue `{name}` and containers `{name}-signed`, `{name}-rejected` and
     /// `{name}-uploads`.

@@ -105,7 +105,7 @@ async fn vaults_of_a_deployment_are_told_apart_by_their_hosts() {
 /// The type of the key `signing`, or the status answered in its place.
 async fn key_type(deployment: &Deployment, vault: &str) -> Result<Option<KeyType>, Option<u16>> {
     let options = KeyClientOptions {
-        client_options: client_options(deployment.storage.transport()),
+        client_options: signet_azure::client_options(deployment.storage.transport()),
         ..KeyClientOptions::default()
     };
     let client = KeyClient::new(&deployment.vault.url(vault), deployment.storage.credential(), Some(options)).unwrap();
