@@ -61,8 +61,8 @@ async fn ten_thousand_at_once_are_done_or_handed_back_at_once_in_bounded_memory(
         assert_eq!(answer.expect("an answer"), 200, "what was taken is done");
     }
     assert_eq!(world.result_names().await.len(), TAKEN + 1);
-    let held = async || (self::descriptors(&world) <= descriptors + 128).then_some(());
-    eventually("the end of the connections", held).await;
+    let are_closed = async || (self::descriptors(&world) <= descriptors + 128).then_some(());
+    eventually("the end of the connections", are_closed).await;
     assert!(world.sign(&item(AT_ONCE + 1)).await.outcome.succeeded());
 }
 
@@ -118,8 +118,8 @@ async fn a_host_that_is_slow_or_gone_leaves_nothing_behind() {
         Connection::open(port).await.write(format!("{head}{body}").as_bytes()).await;
     }
     // The items' own connections, to the vault and to storage, are kept for the next ones.
-    let held = async || (descriptors(&world) <= before + 40).then_some(());
-    eventually("the end of the connections", held).await;
+    let are_closed = async || (descriptors(&world) <= before + 40).then_some(());
+    eventually("the end of the connections", are_closed).await;
     eventually("the item's result", async || world.result("1.jws.json").await).await;
     assert!(world.sign(&item(2)).await.outcome.succeeded());
 }
@@ -167,7 +167,7 @@ async fn status(port: u16, message: &str) -> io::Result<u16> {
 /// This process, and the handler that it starts, may have as many connections as the system allows.
 fn allow_connections() {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    assert!(most as usize > AT_ONCE + 500, "{most} open files are too few for this test: raise the hard limit");
+    assert!(most > AT_ONCE as u64 + 500, "{most} open files are too few for this test: raise the hard limit");
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("a limit");
 }
 
