@@ -43,7 +43,9 @@ impl Runner {
             for input in given {
                 let (before, since) = (cpu_time(), Instant::now());
                 let is_good = catch_unwind(AssertUnwindSafe(|| target(&input))).is_ok();
-                let took = cpu_time().zip(before).map_or_else(|| since.elapsed(), |(after, before)| after - before);
+                let took = cpu_time()
+                    .zip(before)
+                    .map_or_else(|| since.elapsed(), |(after, before)| after.saturating_sub(before));
                 if told.send(Outcome { is_good, took }).is_err() {
                     return;
                 }
