@@ -379,8 +379,8 @@ fn the_working_groups_examples_are_judged_as_they_say() {
 #[test]
 fn a_message_has_no_more_parameters_than_anybody_gives() {
     let unprotected = |parameters: u8| {
-        let others: String = (1..parameters).map(|i| format!("18{:02x}00", 100 + i)).collect();
-        format!("b8{parameters:02x}04423131{others}")
+        let others: Vec<u8> = (1..parameters).flat_map(|i| [0x18, 100 + i, 0]).collect();
+        format!("b8{parameters:02x}04423131{}", algorithm::hex(&others))
     };
     // One more is protected.
     assert!(verify(&signed(ES256, &unprotected(63))).is_ok());
