@@ -53,6 +53,11 @@ struct Campaign {
 impl Campaign {
     /// Cores are shared with others: libFuzzer is started again until it has had its time, or has found something.
     fn run(&mut self, time: Duration) -> Result<(), Box<dyn Error>> {
+        // To build it is no part of the time.
+        let built = cargo_fuzz("build", self.target).status()?;
+        if !built.success() {
+            return Err(format!("{} was not built: {built}", self.target).into());
+        }
         while self.took < time && self.findings == 0 {
             let (before, since) = (cpu_time_of_children(), Instant::now());
             let known = self.artifacts();
@@ -71,9 +76,8 @@ impl Campaign {
         let (corpus, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}"));
         fs::create_dir_all(root().join(&corpus))?;
         let dictionary = if matches!(target, "cbor" | "cose" | "raw") { "binary" } else { "json" };
-        let mut fuzzer = Command::new("cargo")
-            .current_dir(root())
-            .args(["+nightly", "fuzz", "run", "--release", target, &corpus, &seeds, "--"])
+        let mut fuzzer = cargo_fuzz("run", target)
+            .args([corpus.as_str(), &seeds, "--"])
             .args(["-rss_limit_mb=2048", "-max_len=65536", "-timeout=10", "-print_final_stats=1"])
             .arg(format!("-dict=fuzz/dictionaries/{dictionary}.dict"))
             .arg(format!("-max_total_time={seconds}"))
@@ -113,6 +117,12 @@ impl Campaign {
         let minutes = took.as_secs_f64() / 60.0;
         format!("| {target} | {executions} | {minutes:.1} | {coverage} | {findings} |")
     }
+}
+
+fn cargo_fuzz(verb: &str, target: &str) -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(root()).args(["+nightly", "fuzz", verb, "--release", target]);
+    command
 }
 
 fn root() -> PathBuf {
