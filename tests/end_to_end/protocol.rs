@@ -319,7 +319,8 @@ async fn connections_are_kept_and_shared() {
 async fn what_the_host_gives_up_becomes_a_record() {
     let setup = Setup { queues: true, ..Setup::default() }
         .setting("AzureFunctionsJobHost__extensions__queues__visibilityTimeout", "00:00:00")
-        .setting("AzureFunctionsJobHost__extensions__queues__maxDequeueCount", "2");
+        .setting("AzureFunctionsJobHost__extensions__queues__maxDequeueCount", "2")
+        .setting("SIGNET_DEADLINE", "1");
     let world = World::with(setup).await;
     let fault = world.deployment.taps.vault.fail(Fault::status(403).method("POST").path("/sign"));
     world.enqueue(&item("given-up")).await;
