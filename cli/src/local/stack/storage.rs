@@ -86,9 +86,14 @@ impl Storage {
         &self.transport
     }
 
-    pub(super) fn credential(&self) -> Arc<dyn TokenCredential> {
-        Arc::new(Owner { issuer: self.issuer.clone() })
+    fn credential(&self) -> Arc<dyn TokenCredential> {
+        owner(&self.issuer)
     }
+}
+
+/// The owner's credential where tokens of this issuer are taken.
+pub(super) fn owner(issuer: &Issuer) -> Arc<dyn TokenCredential> {
+    Arc::new(Owner { issuer: issuer.clone() })
 }
 
 /// Tokens straight from an issuer, so that the owner's requests do not appear at the identity endpoint.

@@ -108,7 +108,8 @@ async fn key_type(deployment: &Deployment, vault: &str) -> Result<Option<KeyType
         client_options: signet_azure::client_options(deployment.storage.transport()),
         ..KeyClientOptions::default()
     };
-    let client = KeyClient::new(&deployment.vault.url(vault), deployment.storage.credential(), Some(options)).unwrap();
+    let owner = storage::owner(&deployment.issuer);
+    let client = KeyClient::new(&deployment.vault.url(vault), owner, Some(options)).unwrap();
     match client.get_key("signing", None).await {
         Ok(response) => Ok(response.into_model().unwrap().key.unwrap().kty),
         Err(error) => Err(error.http_status().map(u16::from)),
