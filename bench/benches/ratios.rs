@@ -17,6 +17,7 @@ use bench::{
     process::pin_self,
     report,
     rounds::{ALL_CORES, Floors, Metric, Plan, Samples, measure},
+    run_to_end,
     services::Services,
 };
 use clap::Parser;
@@ -44,22 +45,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    if !cfg!(target_os = "linux") {
-        eprintln!("what a process costs is read from /proc: run this on Linux");
-        return ExitCode::FAILURE;
-    }
-    let arguments = Arguments::parse();
-    let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(run(&arguments)),
-        Err(error) => Err(Error::new("the runtime", error)),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    run_to_end(run(&Arguments::parse()))
 }
 
 async fn run(arguments: &Arguments) -> Result<()> {

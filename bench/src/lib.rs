@@ -17,7 +17,7 @@ pub mod server;
 pub mod services;
 pub mod throttle;
 
-use std::fmt;
+use std::{fmt, process::ExitCode};
 
 /// What went wrong, in a line for the person who runs this.
 #[derive(Debug)]
@@ -40,3 +40,23 @@ impl std::error::Error for Error {}
 
 /// The outcome of a step.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// Runs a benchmark to its end, where a process can be measured; what went wrong is told in a line.
+#[must_use]
+pub fn run_to_end(benchmark: impl Future<Output = Result<()>>) -> ExitCode {
+    if !cfg!(target_os = "linux") {
+        eprintln!("what a process costs is read from /proc: run this on Linux");
+        return ExitCode::FAILURE;
+    }
+    let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(benchmark),
+        Err(error) => Err(Error::new("the runtime", error)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
