@@ -88,7 +88,7 @@ async fn memory_is_bounded_by_bytes_as_well() {
     let grown = peak_kib(&world) - idle;
     println!("{taken} of 1 MB taken, {refused} refused, {grown} KiB more");
     assert!(refused > 0);
-    assert!(grown < 160 * 1024, "{grown} KiB");
+    assert!(grown < 112 * 1024, "{grown} KiB");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use bytes::BytesMut;
 use http_body_util::BodyExt;
 use tokio::{
@@ -67,14 +67,14 @@ impl Load {
 
     /// Reads an invocation's body into its share.
     pub(crate) async fn read(&self, share: &mut Share, body: &mut Body) -> Result<Bytes, Refusal> {
-        let mut whole = BytesMut::new();
+        // Room for what the head announces, so that it is refused before it is read, and no more than that: a buffer that
+        // grows by doubling holds up to three times as much.
+        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        self.grow(share, announced)?;
+        let mut whole = BytesMut::with_capacity(announced);
         while let Some(frame) = body.frame().await {
             let Ok(piece) = frame.map_err(|error| Refusal::Bad(error.to_string()))?.into_data() else { continue };
-            let length = whole.len().saturating_add(piece.len());
-            if length > LARGEST_BODY {
-                return Err(Refusal::Bad(format!("the body is larger than {LARGEST_BODY} bytes")));
-            }
-            self.grow(share, length)?;
+            self.grow(share, whole.len().saturating_add(piece.len()))?;
             whole.extend_from_slice(&piece);
         }
         Ok(whole.freeze())
@@ -87,6 +87,9 @@ impl Load {
     }
 
     fn grow(&self, share: &mut Share, length: usize) -> Result<(), Refusal> {
+        if length > LARGEST_BODY {
+            return Err(Refusal::Bad(format!("the body is larger than {LARGEST_BODY} bytes")));
+        }
         let held = share.kibibytes.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let lacking = length.div_ceil(KIB).saturating_sub(held);
         let lacking = u32::try_from(lacking).map_err(|_| self.refuse())?;
