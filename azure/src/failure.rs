@@ -33,6 +33,13 @@ impl Failure {
     pub fn is(&self, status: u16) -> bool {
         self.status == Some(status)
     }
+
+    /// Whether the service did not take the token, so that another one may do: 401 everywhere, and 403 `AuthenticationFailed`
+    /// where Blob Storage meets a token whose life is over.
+    #[must_use]
+    pub fn refuses_token(&self) -> bool {
+        self.is(401) || (self.is(403) && self.code == "AuthenticationFailed")
+    }
 }
 
 impl From<&Error> for Failure {

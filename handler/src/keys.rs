@@ -189,7 +189,7 @@ impl Keys {
         trail.note(&failure);
         let seat = &choice.seat;
         attempts.failures = attempts.failures.saturating_add(1);
-        if failure.is(401) && !attempts.token_replaced {
+        if failure.refuses_token() && !attempts.token_replaced {
             attempts.token_replaced = true;
             seat.vault.credential().distrust();
             wait_within(trail, backoff(attempts.failures), &failure).await?;

@@ -100,7 +100,7 @@ const RACES: u32 = 5;
 
 /// A refused token is forgotten.
 fn settle(results: &Container, failure: &Failure) {
-    if failure.is(401) {
+    if failure.refuses_token() {
         results.credential().distrust();
     }
 }

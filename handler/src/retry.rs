@@ -77,7 +77,7 @@ where
             Err(error) => Failure::from(&error),
         };
         trail.note(&failure);
-        let refused_token = failure.is(401) && !token_replaced;
+        let refused_token = failure.refuses_token() && !token_replaced;
         if refused_token {
             token_replaced = true;
             credential.distrust();

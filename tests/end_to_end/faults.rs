@@ -194,6 +194,20 @@ async fn tokens_are_replaced_before_they_expire_and_off_the_hot_path() {
     assert_eq!(refused, 1, "the challenge alone");
 }
 
+/// As Blob Storage does with a token whose life is over, and the emulated one with every token that it does not take.
+#[tokio::test]
+async fn a_token_that_storage_answers_403_is_replaced_as_well() {
+    let world = World::start().await;
+    assert!(world.sign(r#"{"id":"first","payload":1}"#).await.outcome.succeeded());
+    world.settled().await;
+    let tokens = world.deployment.taps.identity.count(|_| true);
+    let refusal = Action::respond(403, &[("x-ms-error-code", "AuthenticationFailed")], "");
+    world.deployment.taps.blob.fail(Fault::new(refusal).method("PUT").times(1));
+    let reply = world.sign(r#"{"id":"second","payload":1}"#).await;
+    assert!(reply.outcome.succeeded(), "{}", reply.outcome);
+    assert_eq!(world.deployment.taps.identity.count(|_| true), tokens + 1);
+}
+
 #[tokio::test]
 async fn a_valid_token_is_used_while_refreshes_fail() {
     let deployment = deployment().await;

@@ -143,7 +143,15 @@ async fn keys_that_no_waiting_mends_end_it() {
     assert_eq!(code, Some(69), "{stderr}");
     assert!(stdout.contains("listening") && !stdout.contains("ready"), "{stdout}");
     let last = stderr.lines().last().expect("a last word");
-    assert!(last.starts_with("ERROR") && last.contains("SIGNET_KEY names a key that does not exist"), "{stderr}");
+    assert!(last.starts_with("ERROR") && last.contains("SIGNET_KEY names a key, or a version of it"), "{stderr}");
+
+    let bad_parameter = r#"{"error":{"code":"BadParameter","message":"The version is invalid."}}"#;
+    let refusal = Fault::new(Action::respond(400, &[], bad_parameter)).path("/signing/mistyped").authenticated();
+    let fault = deployment.taps.vault.fail(refusal);
+    let mistyped = complete(&deployment, &format!("{key}/mistyped"));
+    let (code, _, stderr) = ended(handler(&mistyped).await).await;
+    assert_eq!(code, Some(69), "{stderr}");
+    assert!(stderr.contains("BadParameter") && deployment.taps.vault.fired(fault) > 0, "{stderr}");
 
     let mut unfit = complete(&deployment, &key);
     unfit.insert("SIGNET_ALGORITHM".to_owned(), "PS256".to_owned());

@@ -59,7 +59,12 @@ pub(super) const ALL: &[(u32, (&str, Make))] = &[
         }),
     ),
     (3, ("a signature that is not good", |dice| vec![(Service::Vault, signatures::spoilt(dice).when(one_in(3)))])),
-    (2, ("a signature by another key", |_| vec![(Service::Vault, signatures::of_another_key().when(one_in(3)))])),
+    (
+        2,
+        ("a signature of another version", |_| {
+            vec![(Service::Vault, signatures::of_another_version().when(one_in(3)))]
+        }),
+    ),
     (1, ("a version whose time is over by the vault's clock", |_| by_the_clock("KeyExpired"))),
     (1, ("a version whose time has not come by the vault's clock", |_| by_the_clock("KeyNotYetValid"))),
     (

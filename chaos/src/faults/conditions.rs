@@ -8,7 +8,7 @@ use signet::local::{
 };
 use tokio::time::sleep;
 
-use super::Service;
+use super::{Service, one_in, signatures};
 
 /// The name of the key that signs.
 pub const KEY: &str = "signing";
@@ -42,6 +42,8 @@ pub enum Condition {
     ClockBehind,
     /// Every open connection is reset.
     Disconnected,
+    /// Some signatures are by a key that is not the vault's.
+    ForeignKey,
 }
 
 impl Condition {
@@ -59,6 +61,7 @@ impl Condition {
         (2, Self::ClockAhead),
         (2, Self::ClockBehind),
         (4, Self::Disconnected),
+        (3, Self::ForeignKey),
     ];
 
     /// For the table.
@@ -77,6 +80,7 @@ impl Condition {
             Self::ClockAhead => "the issuer's clock ahead",
             Self::ClockBehind => "the issuer's clock behind",
             Self::Disconnected => "every connection reset",
+            Self::ForeignKey => "a signature by another key",
         }
     }
 
@@ -145,13 +149,19 @@ impl Condition {
                     tap.disconnect();
                 }
             }
+            Self::ForeignKey => {
+                let tap = &deployment.taps.vault;
+                let fault = tap.fail(signatures::by_foreign_key(vault.clone()).when(one_in(3)));
+                sleep(lasts).await;
+                tap.remove(fault);
+                return tap.fired(fault);
+            }
         }
         1
     }
 }
 
-/// Seconds by which the issuer's clock jumps: more than a token's life. The emulated storage answers a token that is not good yet with
-/// 403 in place of 401, so a handler keeps it until half of its life is over, by a clock that is right again.
+/// Seconds by which the issuer's clock jumps: more than a token's life.
 const CLOCK_JUMP: i64 = 45;
 /// The last second of 2099, in seconds since 1970.
 const NEVER: u64 = 4_102_444_799;

@@ -2,8 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use p256::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner};
 use serde_json::Value;
-use signet::local::tap::{Action, Fault};
+use signet::local::{
+    tap::{Action, Fault},
+    vault::Vault,
+};
 use signet_core::base64;
 
 use crate::dice::Dice;
@@ -30,12 +34,26 @@ pub(super) fn spoilt(dice: &mut Dice) -> Fault {
     })
 }
 
-/// The vault says that it used another version, or another key of the same kind did sign.
-pub(super) fn of_another_key() -> Fault {
+/// The vault says that it used another version.
+pub(super) fn of_another_version() -> Fault {
     altered(|answer| {
         let Some(kid) = answer["kid"].as_str() else { return };
         let (key, _) = kid.rsplit_once('/').unwrap_or((kid, ""));
         answer["kid"] = format!("{key}/{}", "0".repeat(32)).into();
+    })
+}
+
+/// What was asked for is signed by a key that is not the vault's, and everything else is as it should be.
+pub(super) fn by_foreign_key(vault: Vault) -> Fault {
+    let foreign = SigningKey::from_slice(&[7; 32]).ok();
+    altered(move |answer| {
+        let signature = answer["value"].as_str().and_then(base64::decode_url);
+        let made = vault.signatures().into_iter().rev().find(|made| Some(&made.signature) == signature.as_ref());
+        let Some((foreign, made)) = foreign.as_ref().zip(made) else { return };
+        let signed: Result<Signature, _> = foreign.sign_prehash(&made.digest);
+        if let Ok(signed) = signed {
+            answer["value"] = base64::encode_url(&signed.to_bytes()).into();
+        }
     })
 }
 

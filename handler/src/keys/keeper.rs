@@ -56,7 +56,7 @@ impl Keys {
                     let failure = Failure::from(&error);
                     failures = failures.saturating_add(1);
                     wait = backoff(failures).min(around.settings.key_refresh);
-                    if failure.is(401) {
+                    if failure.refuses_token() {
                         seat.vault.credential().distrust();
                     }
                     tracing::warn!(vault = seat.vault.host(), failures, error = failure.message, "versions not seen");
@@ -107,7 +107,7 @@ impl Keys {
                 Err(error) => Failure::from(&error),
             };
             failures = failures.saturating_add(1);
-            if failure.is(401) {
+            if failure.refuses_token() {
                 seat.vault.credential().distrust();
             }
             // A vault that answers, and has nothing to sign with.
@@ -116,12 +116,13 @@ impl Keys {
             self.change(seat, |state| {
                 (state.failure, state.is_settled, state.looked) = (Some(told), is_settled, Some(begun));
             });
-            if failure.is(404) {
+            // 400: what stands for the version is none.
+            if failure.is(404) || failure.is(400) {
                 missing = missing.saturating_add(1);
             }
             if missing == LOOK_UPS_UNTIL_MISSING {
                 let cause = format!(
-                    "SIGNET_KEY names a key that does not exist in {} ({}); create it, or name another",
+                    "SIGNET_KEY names a key, or a version of it, that does not exist in {} ({}); create it, or name another",
                     seat.vault.host(),
                     failure.code
                 );
