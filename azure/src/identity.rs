@@ -155,6 +155,12 @@ impl Credential {
         self.shared.refresh_now.notify_one();
     }
 
+    /// When the token in use is over; `None` while there is none.
+    #[must_use]
+    pub fn expires_on(&self) -> Option<OffsetDateTime> {
+        self.shared.state.borrow().token.as_ref().map(|token| token.expires_on)
+    }
+
     fn keep_fresh(&self, scope: &str) -> azure_core::Result<()> {
         let mine = self.scope.get_or_init(|| {
             self.shared.state.send_modify(|state| state.fetching = true);

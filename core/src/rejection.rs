@@ -81,6 +81,19 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All of them, in the order in which they are declared.
+    pub const ALL: [Self; 9] = [
+        Self::Parse,
+        Self::Resolve,
+        Self::Queue,
+        Self::Key,
+        Self::Sign,
+        Self::Verify,
+        Self::Publish,
+        Self::Reject,
+        Self::Poison,
+    ];
+
     /// The name in records, answers and logs.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -13,12 +13,14 @@ use crate::{
     results::Container,
     settings::Settings,
     source::Sources,
+    telemetry::{Observed, Telemetry},
     vault::Vault,
 };
 
 /// Shared by all invocations.
 pub(crate) struct App {
     pub(crate) settings: Settings,
+    pub(crate) telemetry: Telemetry,
     pub(crate) keys: Keys,
     pub(crate) results: Container,
     pub(crate) rejected: Container,
@@ -34,17 +36,36 @@ impl App {
     /// Makes the clients; nothing is sent yet.
     pub(crate) fn new(settings: Settings) -> Result<Arc<Self>, Fatal> {
         let transport = transport(&settings.roots);
-        let identity = Identity::new(settings.source.clone(), settings.client_id.clone(), transport.clone());
+        let telemetry = Telemetry::new(settings.telemetry.clone(), transport.clone());
+        let identity = Identity::new(settings.source.clone(), settings.client_id.clone(), transport);
         let bad = |error: azure_core::Error| Fatal { exit: EX_CONFIG, cause: error.to_string() };
-        let vaults = settings.keys.iter().map(|key| Vault::new(key.clone(), &identity, &transport));
+        let vaults = settings.keys.iter().map(|key| Vault::new(key.clone(), &identity, &telemetry));
         let keys = Keys::new(vaults.collect::<azure_core::Result<_>>().map_err(bad)?);
-        let results = Container::new(settings.results.clone(), &identity, &transport).map_err(bad)?;
-        let rejected = results.beside(settings.rejected.clone(), &transport).map_err(bad)?;
-        let sources = Sources::new(&settings.sources, results.credential(), &transport).map_err(bad)?;
+        let results = Container::new(settings.results.clone(), &identity, &telemetry).map_err(bad)?;
+        let rejected = results.beside(settings.rejected.clone(), &telemetry).map_err(bad)?;
+        let sources = Sources::new(&settings.sources, results.credential(), &telemetry).map_err(bad)?;
         let places = Semaphore::new(settings.concurrency);
         let load = Load::new(settings.concurrency);
         let publication = Publication::default();
-        Ok(Arc::new(Self { settings, keys, results, rejected, sources, publication, load, places }))
+        let app = Self { settings, telemetry, keys, results, rejected, sources, publication, load, places };
+        Ok(Arc::new(app))
+    }
+
+    /// Sends telemetry, if there is somewhere to send it, for ever.
+    pub(crate) async fn tell(self: Arc<Self>) {
+        if !self.telemetry.is_on() {
+            return std::future::pending().await;
+        }
+        let app = Arc::downgrade(&self);
+        self.telemetry.observe(move || {
+            let mut observed = Observed::default();
+            if let Some(app) = app.upgrade() {
+                app.keys.observe(&mut observed);
+                observed.add_token("storage", app.results.credential());
+            }
+            observed
+        });
+        self.telemetry.keep_sending().await;
     }
 
     /// Gets ready, then follows the keys for ever.

@@ -16,11 +16,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use opentelemetry::KeyValue;
 use serde_json::json;
 use signet_core::{
     envelope::{self, Delivery},
     rejection::Stage,
 };
+use time::OffsetDateTime;
 use tokio::{
     net::TcpListener,
     time::{Instant, timeout_at},
@@ -30,8 +32,10 @@ use self::load::{Refusal, Share};
 pub(crate) use self::{connections::listen, load::Load};
 use crate::{
     app::App,
+    log::Line,
     pipeline::{self, Fate, Setback},
-    retry::Trail,
+    telemetry::End,
+    trail::{Account, Trail},
 };
 
 /// The host's own name of the invocation.
@@ -86,7 +90,7 @@ async fn poison(state: State<Arc<App>>, request: Request) -> Response {
 
 async fn invoke<F>(
     function: &'static str,
-    work: impl FnOnce(Arc<App>, Delivery, String, Trail) -> F + Send + 'static,
+    work: impl FnOnce(Arc<App>, Delivery, String, Arc<Trail>) -> F + Send + 'static,
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Response
@@ -113,15 +117,19 @@ where
         }
     };
     let invocation_id = invocation_id(&head.headers);
-    let trail = Trail::new(deadline);
+    let trail = Arc::new(Trail::new(begun, deadline, app.telemetry.item(function, &head.headers)));
     // A task of its own: a host that drops the connection must not stop an item between its signature and its result.
     let task = tokio::spawn(async move {
-        let message_id = delivery.message_id.clone();
-        let dequeue_count = delivery.dequeue_count;
-        let fate = work(app, delivery, invocation_id.clone(), trail).await;
+        let about = About {
+            function,
+            invocation_id: invocation_id.clone(),
+            message_id: delivery.message_id.clone(),
+            dequeue_count: delivery.dequeue_count,
+            age: delivery.inserted.and_then(age),
+        };
+        let fate = work(Arc::clone(&app), delivery, invocation_id, Arc::clone(&trail)).await;
         drop(share);
-        let about = About { function, invocation_id, message_id, dequeue_count, took: begun.elapsed() };
-        conclude(&about, fate)
+        conclude(&app, &about, &trail, fate)
     });
     task.await.unwrap_or_else(|_| {
         let lost =
@@ -144,46 +152,99 @@ async fn receive(load: &Load, mut body: Body) -> Result<(Share, Delivery), Refus
     received
 }
 
-/// What log lines say of an invocation.
+/// What is known of an invocation from the start.
 struct About {
     function: &'static str,
     invocation_id: String,
     message_id: Option<String>,
     dequeue_count: u32,
-    took: Duration,
+    /// From the message's insertion until now.
+    age: Option<Duration>,
 }
 
-/// Logs an item's fate in one line, and tells the host.
-fn conclude(about: &About, fate: Fate) -> Response {
-    let About { function, invocation_id, message_id, dequeue_count, took } = about;
-    let message_id = message_id.as_deref().unwrap_or("unknown");
-    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+/// The host tells whole seconds, so a message's age may be off by one.
+fn age(inserted: OffsetDateTime) -> Option<Duration> {
+    (OffsetDateTime::now_utc() - inserted).try_into().ok()
+}
+
+/// Tells an item's fate to the log, in one line, to telemetry and to the host.
+fn conclude(app: &App, about: &About, trail: &Trail, fate: Fate) -> Response {
+    let (outcome, reason, is_failure) = match &fate {
+        Fate::Done { .. } => ("done", None, false),
+        Fate::Rejected { rejection, .. } => ("rejected", Some(rejection.reason.name()), false),
+        Fate::Ignored => ("ignored", None, false),
+        Fate::HandedBack(setback) => ("handed back", Some(setback.code.as_str()), true),
+    };
+    let attributes = || {
+        let (invocation_id, queue) = (about.invocation_id.clone(), app.settings.queue.clone());
+        let message_id = about.message_id.clone().map(|id| KeyValue::new("messaging.message.id", id));
+        let reason = reason.map(|reason| KeyValue::new("signet.reason", reason.to_owned()));
+        let others = [
+            KeyValue::new("faas.invocation_id", invocation_id),
+            KeyValue::new("messaging.destination.name", queue),
+            KeyValue::new("signet.dequeue_count", i64::from(about.dequeue_count)),
+            KeyValue::new("signet.outcome", outcome),
+        ];
+        message_id.into_iter().chain(reason).chain(others).collect()
+    };
+    let error = reason.filter(|_| is_failure).map(str::to_owned);
+    let account = trail.close(attributes, error);
+    app.telemetry.count(End {
+        function: about.function,
+        outcome,
+        reason,
+        took: account.took,
+        age: about.age,
+        stages: &mut account.stages().map(|(stage, spent)| (stage.name(), spent)),
+    });
+    let line = line(outcome, about, &account, &fate);
     match fate {
-        Fate::Done { id, results } => {
-            let names = results.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Fate::Done { .. } | Fate::Ignored => {
             #[cfg(feature = "count-allocations")]
-            tracing::info!(results = names, allocations = allocations(), "so far");
-            tracing::info!(function, invocation_id, message_id, dequeue_count, id, results = names, ms, "done");
-            answer(StatusCode::OK, &json!({ "Logs": [format!("done: {names}")] }))
+            tracing::info!(outcome, allocations = allocations(), "so far");
+            tracing::info!("{line}");
+            answer(StatusCode::OK, &json!({ "Logs": [line] }))
         }
-        Fate::Rejected { rejection, record } => {
-            let reason = rejection.reason.name();
-            let stage = rejection.stage.name();
-            // The detail may quote the message; it stands in the record alone.
-            tracing::warn!(function, invocation_id, message_id, dequeue_count, reason, stage, record, ms, "rejected");
-            answer(StatusCode::OK, &json!({ "Logs": [format!("rejected, {reason}: {record}")] }))
-        }
-        Fate::Ignored { id } => {
-            tracing::info!(function, invocation_id, message_id, dequeue_count, id, ms, "ignored: our own record");
-            answer(StatusCode::OK, &json!({ "Logs": ["ignored: an event about a rejection record of our own"] }))
+        Fate::Rejected { .. } => {
+            tracing::warn!("{line}");
+            answer(StatusCode::OK, &json!({ "Logs": [line] }))
         }
         Fate::HandedBack(setback) => {
-            let Setback { stage, code, message: why } = &setback;
-            let stage = stage.name();
-            tracing::warn!(function, invocation_id, message_id, dequeue_count, stage, code, why, ms, "handed back");
+            tracing::warn!("{line}");
             handed_back(&setback)
         }
     }
+}
+
+/// All that there is to know of a delivery: what became of it, which it is, why, and how long each stage took.
+fn line(outcome: &str, about: &About, account: &Account, fate: &Fate) -> String {
+    let About { function, invocation_id, message_id, dequeue_count, age } = about;
+    let line = Line::new(outcome)
+        .field("function", function)
+        .field("invocation_id", invocation_id)
+        .field("message_id", message_id.as_deref().unwrap_or("unknown"))
+        .field("dequeue_count", dequeue_count)
+        .maybe("id", account.id.as_deref())
+        .maybe("kid", account.kid.as_deref());
+    let mut line = match fate {
+        Fate::Done { results } => {
+            let names = results.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            line.field("results", names)
+        }
+        Fate::Ignored => line.field("why", "an event about a rejection record of our own"),
+        // The detail may quote the message; it stands in the record alone.
+        Fate::Rejected { rejection, record } => {
+            line.field("reason", rejection.reason).field("stage", rejection.stage).field("record", record)
+        }
+        Fate::HandedBack(Setback { stage, code, message }) => {
+            line.field("stage", stage).field("code", code).field("why", message)
+        }
+    };
+    line = line.maybe("age_s", age.map(|age| age.as_secs()));
+    for (stage, spent) in account.stages() {
+        line = line.field(&format!("{stage}_ms"), spent.as_millis());
+    }
+    line.field("ms", account.took.as_millis()).into_string()
 }
 
 /// 5xx makes the host release the message, to try again later.

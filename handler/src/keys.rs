@@ -16,6 +16,7 @@ use std::{
 
 use azure_core::time::OffsetDateTime;
 use futures::future::join_all;
+use opentelemetry::KeyValue;
 use signet_azure::failure::Failure;
 use signet_core::{algorithm::Hash, draft::SigningKey};
 use tokio::{
@@ -27,8 +28,10 @@ use self::budget::{Budget, Place};
 use crate::{
     publication::Publication,
     results::Container,
-    retry::{Trail, backoff},
+    retry::backoff,
     settings::Settings,
+    telemetry::{Observed, Point},
+    trail::Trail,
     vault::{self, Life, Vault},
 };
 
@@ -105,6 +108,17 @@ impl Keys {
         Self { seats, changes: watch::Sender::new(()), turn: AtomicUsize::new(0), items: AtomicU64::new(0) }
     }
 
+    /// What can be told of the vaults at this moment.
+    pub(crate) fn observe(&self, observed: &mut Observed) {
+        for seat in &self.seats {
+            let vault = || [KeyValue::new("server.address", seat.vault.host().to_owned())];
+            let (throttles, pace) = seat.budget.figures();
+            observed.throttles.push(Point::new(vault(), throttles));
+            observed.paces.extend(pace.map(|pace| Point::new(vault(), pace)));
+            observed.add_token(seat.vault.host(), seat.vault.credential());
+        }
+    }
+
     /// A new item, behind all that there were.
     pub(crate) fn attempts(&self) -> Attempts {
         let place = self.items.fetch_add(1, Ordering::Relaxed);
@@ -157,7 +171,7 @@ impl Keys {
         }
         let leave = seat.budget.turn(attempts.place).await;
         let asked = Instant::now();
-        let signed = seat.vault.sign(&choice.key, digest).await.map_err(|error| Failure::from(&error));
+        let signed = trail.within(seat.vault.sign(&choice.key, digest)).await.map_err(|error| Failure::from(&error));
         match &signed {
             Ok(_) => {
                 seat.budget.served(leave);

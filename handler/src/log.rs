@@ -108,14 +108,37 @@ impl Subscriber for Lines {
 }
 
 /// `LEVEL target message key=value …`, whatever the values hold: control characters are escaped.
-struct Line(String);
+pub(crate) struct Line(String);
 
 impl Line {
-    fn push_field(&mut self, field: &Field, value: &str) {
+    /// A line that begins with these words.
+    pub(crate) fn new(begin: &str) -> Self {
+        Self(begin.to_owned())
+    }
+
+    /// Adds ` name=value`.
+    pub(crate) fn field(mut self, name: &str, value: impl fmt::Display) -> Self {
+        self.push(name, &value.to_string());
+        self
+    }
+
+    /// The same, where there is a value.
+    pub(crate) fn maybe(self, name: &str, value: Option<impl fmt::Display>) -> Self {
+        match value {
+            Some(value) => self.field(name, value),
+            None => self,
+        }
+    }
+
+    pub(crate) fn into_string(self) -> String {
+        self.0
+    }
+
+    fn push(&mut self, name: &str, value: &str) {
         self.0.push(' ');
-        let is_message = field.name() == "message";
+        let is_message = name == "message";
         if !is_message {
-            self.0.push_str(field.name());
+            self.0.push_str(name);
             self.0.push('=');
         }
         let quoted = !is_message && (value.is_empty() || value.contains([' ', '"', '=']));
@@ -137,14 +160,14 @@ impl Line {
 
 impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.push_field(field, value);
+        self.push(field.name(), value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = write!(text, "{value:?}");
-        self.push_field(field, &text);
+        self.push(field.name(), &text);
     }
 }
 

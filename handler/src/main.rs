@@ -3,7 +3,7 @@
 //! Where to look: [`settings`] is what operators may say, [`host`] the protocol of the Functions host, [`pipeline`] the way
 //! of one item from message to fate. The edges have a file each: [`vault`], [`source`], [`results`], [`rejections`];
 //! [`provenance`] is what a result says of how it came about, [`keys`] follows the keys through their rotations, [`publication`] has them published before they are used, and
-//! [`retry`] is the patience that all of them share.
+//! [`retry`] is the patience that all of them share. [`trail`] is what is known of an item on its way, and [`telemetry`] tells it on.
 
 // No input reaches a panic: what could is written otherwise, or proved not to, where it stands.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
@@ -23,6 +23,8 @@ mod results;
 mod retry;
 mod settings;
 mod source;
+mod telemetry;
+mod trail;
 mod vault;
 
 use std::{convert::Infallible, fmt, process::ExitCode};
@@ -83,8 +85,10 @@ async fn serve(settings: Settings) -> Result<(), Fatal> {
     let Err(fatal): Result<Infallible, Fatal> = tokio::select! {
         fatal = app.keep_keys() => fatal,
         () = host::serve(listener, app.clone()) => return Ok(()),
+        () = app.clone().tell() => return Ok(()),
         () = host_gone => {
             tracing::info!("the Functions host is gone");
+            app.telemetry.flush().await;
             return Ok(());
         }
     };

@@ -25,21 +25,21 @@ use crate::{
     provenance::{self, Metadata, Origin},
     rejections,
     results::{Created, NewBlob},
-    retry::Trail,
     source::{Blob, Fault},
+    trail::Trail,
 };
 
 /// What becomes of a message.
 #[derive(Debug)]
 pub(crate) enum Fate {
     /// Every result that it asks for stands.
-    Done { id: String, results: Vec<Published> },
+    Done { results: Vec<Published> },
     /// It can never succeed; the record's name.
     Rejected { rejection: Rejection, record: String },
     /// It may succeed later: the host keeps it.
     HandedBack(Setback),
     /// It is an event about a record of our own. To reject it would make another record, and another event.
-    Ignored { id: String },
+    Ignored,
 }
 
 /// A result that stands, and whether it did before.
@@ -65,7 +65,7 @@ enum Stop {
 }
 
 /// Signs what a message asks for, unless that is done already.
-pub(crate) async fn sign(app: Arc<App>, delivery: Delivery, invocation_id: String, trail: Trail) -> Fate {
+pub(crate) async fn sign(app: Arc<App>, delivery: Delivery, invocation_id: String, trail: Arc<Trail>) -> Fate {
     within_deadline(&trail, async {
         let outcome = match WorkItem::parse(&delivery.message, app.settings.format) {
             Ok(mut item) => {
@@ -74,7 +74,8 @@ pub(crate) async fn sign(app: Arc<App>, delivery: Delivery, invocation_id: Strin
                 Job { app: &app, trail: &trail, delivery: &delivery, item, invocation_id: &invocation_id }.run().await
             }
             Err(Rejection { reason: Reason::UnsupportedEvent, id: Some(id), .. }) if is_own_record(&app, &id) => {
-                Ok(Fate::Ignored { id })
+                trail.is_about(&id);
+                Ok(Fate::Ignored)
             }
             Err(rejection) => Err(Stop::Reject(rejection)),
         };
@@ -128,6 +129,10 @@ struct Drafted<'a> {
 impl Job<'_> {
     async fn run(&self) -> Result<Fate, Stop> {
         let (app, item) = (self.app, &self.item);
+        if let Some(id) = self.early_id() {
+            self.trail.is_about(&id);
+        }
+        self.trail.enter(Stage::Queue);
         // The semaphore is never closed; should it be, going on without a place is no worse than failing.
         let _place = app.places.acquire().await;
         let mut input = match &item.content {
@@ -139,7 +144,8 @@ impl Job<'_> {
                     && (source.name_in(&app.settings.rejected).is_some()
                         || is_own_record(app, &id) && app.sources.find(source).is_none())
                 {
-                    return Ok(Fate::Ignored { id });
+                    self.trail.is_about(&id);
+                    return Ok(Fate::Ignored);
                 }
                 Input::Blob(self.allowed(source)?)
             }
@@ -170,6 +176,7 @@ impl Job<'_> {
         let mut published: Vec<Published> = Vec::with_capacity(item.formats.len());
         'draft: loop {
             let key = Arc::clone(&choice.key);
+            self.trail.signs_with(&key.kid);
             fault::point("draft.before");
             let drafted = self.draft(&input, &key).await;
             fault::point("draft.after");
@@ -186,6 +193,7 @@ impl Job<'_> {
             }
             let origin = self.origin(&content, source_etag.as_deref());
             let id = item.id(&content);
+            self.trail.is_about(&id);
             if is_worth_a_look {
                 is_worth_a_look = false;
                 standing = self.look(&id).await?;
@@ -205,7 +213,7 @@ impl Job<'_> {
                 let Some(result) = signed else { continue 'draft };
                 published.push(self.publish(&id, draft.format, result, origin.metadata(draft.format, &key)).await?);
             }
-            return Ok(Fate::Done { id, results: published });
+            return Ok(Fate::Done { results: published });
         }
     }
 
@@ -279,7 +287,7 @@ impl Job<'_> {
 
     fn adopted(&self, id: &str) -> Fate {
         let adopted = |format: &Format| Published { name: name(id, *format), adopted: true };
-        Fate::Done { id: id.to_owned(), results: self.item.formats.iter().map(adopted).collect() }
+        Fate::Done { results: self.item.formats.iter().map(adopted).collect() }
     }
 
     /// The item's fate if all its results stand, as far as that can be told without reading a source.
@@ -329,6 +337,7 @@ impl Job<'_> {
                     return Err(vaults_fault(key, &format!("it signed with {}", signature.kid)));
                 }
                 Ok(signature) => {
+                    self.trail.enter(Stage::Verify);
                     let completed = draft.complete(&signature.bytes, key);
                     return completed.map(Some).map_err(|error| vaults_fault(key, &error.to_string()));
                 }
@@ -372,6 +381,9 @@ impl Job<'_> {
 /// Only once the record stands may the host forget the message.
 async fn reject(app: &App, trail: &Trail, delivery: &Delivery, rejection: Rejection, invocation_id: &str) -> Fate {
     trail.enter(Stage::Reject);
+    if let Some(id) = &rejection.id {
+        trail.is_about(id);
+    }
     let queue = &app.settings.queue;
     fault::point("reject.before");
     let recorded = rejections::record(&app.rejected, trail, delivery, &rejection, queue, invocation_id).await;

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use crate::{
     results::{Container, Created, NewBlob},
-    retry::Trail,
+    trail::Trail,
 };
 
 /// Writes the record of a rejection and returns its name.

@@ -5,24 +5,20 @@ use std::{collections::HashMap, num::NonZeroUsize, sync::Arc};
 use azure_core::{
     Bytes, Result,
     error::ErrorKind,
-    http::{Etag, RequestContent, Transport},
+    http::{Etag, RequestContent},
 };
 use azure_storage_blob::{
     BlobContainerClient, BlobContainerClientOptions,
     models::{BlobClientDownloadOptions, BlobClientGetPropertiesResultHeaders, BlobClientUploadOptions},
 };
 use signet_azure::{
-    client_options,
     failure::Failure,
     identity::{Credential, Identity},
 };
 use signet_core::jwks::{self, JwkSet};
 use url::Url;
 
-use crate::{
-    fault,
-    retry::{Trail, until_deadline},
-};
+use crate::{fault, retry::until_deadline, telemetry::Telemetry, trail::Trail};
 
 /// A container in which blobs are only ever created.
 pub(crate) struct Container {
@@ -53,18 +49,18 @@ pub(crate) enum Created {
 const ONE_AT_A_TIME: Option<NonZeroUsize> = Some(NonZeroUsize::MIN);
 
 impl Container {
-    pub(crate) fn new(url: Url, identity: &Identity, transport: &Transport) -> Result<Self> {
-        Self::with_credential(url, identity.credential(), transport)
+    pub(crate) fn new(url: Url, identity: &Identity, telemetry: &Telemetry) -> Result<Self> {
+        Self::with_credential(url, identity.credential(), telemetry)
     }
 
     /// A second container of the same audience shares the credential of the first.
-    pub(crate) fn beside(&self, url: Url, transport: &Transport) -> Result<Self> {
-        Self::with_credential(url, self.credential.clone(), transport)
+    pub(crate) fn beside(&self, url: Url, telemetry: &Telemetry) -> Result<Self> {
+        Self::with_credential(url, self.credential.clone(), telemetry)
     }
 
-    fn with_credential(url: Url, credential: Arc<Credential>, transport: &Transport) -> Result<Self> {
+    fn with_credential(url: Url, credential: Arc<Credential>, telemetry: &Telemetry) -> Result<Self> {
         let options = BlobContainerClientOptions {
-            client_options: client_options(transport),
+            client_options: telemetry.client_options(),
             ..BlobContainerClientOptions::default()
         };
         let client = BlobContainerClient::new(url, Some(credential.clone()), Some(options))?;

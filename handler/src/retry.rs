@@ -4,60 +4,12 @@
 use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher, Hasher},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use signet_azure::{failure::Failure, identity::Credential};
-use signet_core::rejection::Stage;
-use tokio::time::Instant;
 
-/// How far an item has come, and what went wrong last: the answer to the host if its time runs out.
-#[derive(Debug)]
-pub(crate) struct Trail {
-    deadline: Instant,
-    latest: Mutex<(Stage, Option<Failure>)>,
-}
-
-impl Trail {
-    pub(crate) fn new(deadline: Instant) -> Self {
-        Self { deadline, latest: Mutex::new((Stage::Queue, None)) }
-    }
-
-    /// From now on.
-    pub(crate) fn within(time: Duration) -> Self {
-        let now = Instant::now();
-        // Settings allow 240 seconds, which no clock overflows at.
-        Self::new(now.checked_add(time).unwrap_or(now))
-    }
-
-    pub(crate) fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    /// Whether there is time for such a wait, and for something after it.
-    pub(crate) fn allows(&self, wait: Duration) -> bool {
-        self.deadline.saturating_duration_since(Instant::now()) > wait
-    }
-
-    /// The item has come to this stage; what went wrong before is overcome.
-    pub(crate) fn enter(&self, stage: Stage) {
-        *self.latest() = (stage, None);
-    }
-
-    pub(crate) fn note(&self, failure: &Failure) {
-        self.latest().1 = Some(failure.clone());
-    }
-
-    /// The stage, and the last failure in it.
-    pub(crate) fn end(&self) -> (Stage, Option<Failure>) {
-        self.latest().clone()
-    }
-
-    fn latest(&self) -> MutexGuard<'_, (Stage, Option<Failure>)> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use crate::trail::Trail;
 
 /// Calls until it succeeds, until the failure is one that seconds cannot mend, or until the next try would come too late.
 /// A refused token is replaced once.
@@ -72,7 +24,7 @@ where
     let mut failures = 0_u32;
     let mut token_replaced = false;
     loop {
-        let failure = match call().await {
+        let failure = match trail.within(call()).await {
             Ok(value) => return Ok(value),
             Err(error) => Failure::from(&error),
         };

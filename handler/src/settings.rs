@@ -6,7 +6,7 @@ use signet_azure::{identity::Source, roots::Roots};
 use signet_core::{algorithm::Algorithm, format::Format};
 use url::Url;
 
-use crate::log::Filter;
+use crate::{log::Filter, telemetry};
 
 const PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
 const KEY: &str = "SIGNET_KEY";
@@ -57,6 +57,7 @@ pub(crate) struct Settings {
     pub(crate) client_id: Option<String>,
     pub(crate) roots: Roots,
     pub(crate) log: Filter,
+    pub(crate) telemetry: telemetry::Settings,
 }
 
 /// A key in a vault: `https://{vault}/keys/{name}`, with `/{version}` to pin one.
@@ -168,6 +169,7 @@ impl Settings {
                 client_id: given(CLIENT_ID),
                 roots,
                 log,
+                telemetry: telemetry::Settings::read(given),
             }),
             _ => Err(mistakes.0),
         }

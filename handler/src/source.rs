@@ -5,7 +5,7 @@ use std::sync::Arc;
 use azure_core::{
     Bytes, Result,
     http::{
-        Etag, Transport,
+        Etag,
         headers::{HeaderName, Headers},
     },
 };
@@ -13,15 +13,12 @@ use azure_storage_blob::{
     BlobClient, BlobContainerClient, BlobContainerClientOptions, models::BlobClientDownloadOptions,
 };
 use futures::TryStreamExt;
-use signet_azure::{client_options, failure::Failure, identity::Credential};
+use signet_azure::{failure::Failure, identity::Credential};
 use signet_core::{content::Source, rejection::Reason};
 use tokio::sync::Semaphore;
 use url::Url;
 
-use crate::{
-    fault,
-    retry::{Trail, until_deadline},
-};
+use crate::{fault, retry::until_deadline, telemetry::Telemetry, trail::Trail};
 
 /// Bytes of a range: as many as a try can take within its time on a slow line, and all that is ever in memory of a source.
 const RANGE: u64 = 4 * 1024 * 1024;
@@ -69,10 +66,10 @@ impl Blob {
 }
 
 impl Sources {
-    pub(crate) fn new(containers: &[Url], credential: &Arc<Credential>, transport: &Transport) -> Result<Self> {
+    pub(crate) fn new(containers: &[Url], credential: &Arc<Credential>, telemetry: &Telemetry) -> Result<Self> {
         let client = |url: &Url| {
             let options = BlobContainerClientOptions {
-                client_options: client_options(transport),
+                client_options: telemetry.client_options(),
                 ..BlobContainerClientOptions::default()
             };
             Ok((url.clone(), BlobContainerClient::new(url.clone(), Some(credential.clone()), Some(options))?))

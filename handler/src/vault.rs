@@ -2,23 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use azure_core::{Error, Result, error::ErrorKind, http::Transport, time::OffsetDateTime};
+use azure_core::{Error, Result, error::ErrorKind, time::OffsetDateTime};
 use azure_security_keyvault_keys::{
     KeyClient, KeyClientOptions,
     models::{Key, KeyAttributes, KeyClientGetKeyOptions, KeyClientSignOptions, SignParameters, SignatureAlgorithm},
 };
 use futures::TryStreamExt;
-use signet_azure::{
-    client_options,
-    identity::{Credential, Identity},
-};
+use signet_azure::identity::{Credential, Identity};
 use signet_core::{
     algorithm::Algorithm,
     draft::SigningKey,
     key::{Curve, KeyError, PublicKey},
 };
 
-use crate::settings::KeyIdentifier;
+use crate::{settings::KeyIdentifier, telemetry::Telemetry};
 
 /// One key of one vault.
 pub(crate) struct Vault {
@@ -63,9 +60,9 @@ pub(crate) struct Signature {
 }
 
 impl Vault {
-    pub(crate) fn new(key: KeyIdentifier, identity: &Identity, transport: &Transport) -> Result<Self> {
+    pub(crate) fn new(key: KeyIdentifier, identity: &Identity, telemetry: &Telemetry) -> Result<Self> {
         let credential = identity.credential();
-        let options = KeyClientOptions { client_options: client_options(transport), ..KeyClientOptions::default() };
+        let options = KeyClientOptions { client_options: telemetry.client_options(), ..KeyClientOptions::default() };
         let client = KeyClient::new(key.vault.as_str(), credential.clone(), Some(options))?;
         Ok(Self { client, credential, key })
     }

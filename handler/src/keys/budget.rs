@@ -48,6 +48,8 @@ struct State {
     refusals: u32,
     /// When it last refused what was sent after its refusal before.
     refused: Option<Instant>,
+    /// How often it has refused since the start.
+    refused_ever: u64,
     /// The latest refusal.
     refusal: Option<Failure>,
     waiting: BTreeMap<Place, Arc<Notify>>,
@@ -96,9 +98,16 @@ impl Budget {
     pub(crate) fn refused(&self, leave: Leave, failure: &Failure) {
         let mut state = self.state();
         state.refuse(leave, Instant::now(), failure.retry_after);
+        state.refused_ever = state.refused_ever.saturating_add(1);
         state.refusal = Some(failure.clone());
         // The pace has changed under whoever is first.
         state.call_first();
+    }
+
+    /// How often the vault has refused, and the requests a second that it is asked for, where it has.
+    pub(crate) fn figures(&self) -> (u64, Option<f64>) {
+        let state = self.state();
+        (state.refused_ever, state.pace.as_ref().map(Pace::rate))
     }
 
     /// How long a request would have to wait that came now, about.

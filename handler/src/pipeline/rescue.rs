@@ -19,23 +19,23 @@ use signet_core::{
 use time::OffsetDateTime;
 
 use super::{Fate, Job, Setback, reject, setback, within_deadline};
-use crate::{app::App, fault, retry::Trail, source::Fault};
+use crate::{app::App, fault, source::Fault, trail::Trail};
 
 /// Keeps what the host gave up: a record, unless the results stand and only the message was not deleted.
-pub(crate) async fn rescue(app: Arc<App>, delivery: Delivery, invocation_id: String, trail: Trail) -> Fate {
-    let trail = match too_early(&app, &delivery) {
-        None => trail,
+pub(crate) async fn rescue(app: Arc<App>, delivery: Delivery, invocation_id: String, trail: Arc<Trail>) -> Fate {
+    trail.enter(Stage::Poison);
+    match too_early(&app, &delivery) {
+        None => {}
         Some(wait) if wait.saturating_add(app.settings.deadline) > LONGEST => {
             let message = "a delivery that began a moment ago may still be under way".to_owned();
             return Fate::HandedBack(Setback { stage: Stage::Poison, code: "too-early".to_owned(), message });
         }
         Some(wait) => {
             tokio::time::sleep(wait).await;
-            Trail::within(app.settings.deadline)
+            trail.renew(app.settings.deadline);
         }
-    };
+    }
     within_deadline(&trail, async {
-        trail.enter(Stage::Poison);
         let mut detail = "the host gave the message up after its last attempt".to_owned();
         let mut id = None;
         match WorkItem::parse(&delivery.message, app.settings.format) {
