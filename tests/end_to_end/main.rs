@@ -19,6 +19,8 @@ mod rejections;
 mod rotation;
 mod secrets;
 mod sources;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod telemetry;
 mod tool;
 mod verbs;
 mod wire;

@@ -65,7 +65,10 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     let host = match options.host {
         HostChoice::Func => None,
         HostChoice::StandIn => {
-            let mut options = HostOptions::new(root.directory(), settings.clone());
+            // A collector that listens on this machine is one for the handler, too.
+            let telemetry = std::env::vars().filter(|(name, _)| name.starts_with("OTEL_"));
+            let mut options =
+                HostOptions::new(root.directory(), settings.clone().into_iter().chain(telemetry).collect());
             options.queues = Some(Arc::new(deployment.queues()?));
             options.clear_environment = true;
             let host = Host::start(options)?;

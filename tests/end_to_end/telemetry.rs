@@ -1,0 +1,274 @@
+//! Spans and metrics, as a collector that others wrote receives them: Rotel, fetched from PyPI. And what becomes of items
+//! while a collector does not take anything.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use signet::local::tap::Fault;
+use tokio::{
+    net::TcpListener,
+    process::{Child, Command},
+};
+
+use crate::{
+    process::free_port,
+    wire::{Connection, invocation},
+    world::{Setup, World, eventually},
+};
+
+const ROTEL: &str = "0.0.1a15";
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const HOSTS_SPAN: &str = "00f067aa0ba902b7";
+
+#[tokio::test]
+async fn one_trace_leads_from_the_hosts_traceparent_to_the_vaults_request() {
+    let collector = Collector::start().await;
+    let setup = Setup::default()
+        .setting("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint())
+        .setting("OTEL_METRIC_EXPORT_INTERVAL", "1000");
+    let world = World::with(setup).await;
+    world.settled().await;
+    world.clear_taps();
+    let body = invocation(r#"{"id":"invoices/7","payload":{"amount":"12.50"}}"#);
+    let mut connection = Connection::open(world.host.port()).await;
+    let traceparent = format!("00-{TRACE}-{HOSTS_SPAN}-01");
+    let head = format!("POST /sign HTTP/1.1\r\nHost: 127.0.0.1\r\ntraceparent: {traceparent}\r\n");
+    connection.write(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).await;
+    assert_eq!(connection.answer().await.status, 200);
+
+    let spans = collector.trace(TRACE, 10).await;
+    println!("{}", tree(&spans, HOSTS_SPAN, 0));
+    let ways: Vec<String> = spans.iter().map(|span| way(&spans, span)).collect();
+    for expected in [
+        "sign",
+        "sign / parse",
+        "sign / queue",
+        "sign / key",
+        "sign / sign",
+        "sign / sign / KeyVault.sign",
+        "sign / sign / KeyVault.sign / POST",
+        "sign / verify",
+        "sign / publish",
+        "sign / publish / Storage.Blob.BlockBlobClient.upload",
+        "sign / publish / Storage.Blob.BlockBlobClient.upload / PUT",
+    ] {
+        assert_eq!(ways.iter().filter(|way| *way == expected).count(), 1, "{expected} in {ways:#?}");
+    }
+    let item = spans.iter().find(|span| span.parent == HOSTS_SPAN).expect("the item's span");
+    assert_eq!((item.name.as_str(), item.kind.as_str()), ("sign", "SPAN_KIND_CONSUMER"));
+    let said = |name: &str| item.attributes.get(name).map(String::as_str);
+    assert_eq!((said("signet.item.id"), said("signet.outcome")), (Some("Str(invoices/7)"), Some("Str(done)")));
+    assert!(said("signet.kid").is_some_and(|kid| kid.contains("/keys/signing/")), "{item:?}");
+
+    // The context goes on to the services, each request as a child of its own span.
+    let vault = world.deployment.taps.vault.exchanges();
+    let [sign] = vault.iter().filter(|seen| seen.path.ends_with("/sign")).collect::<Vec<_>>()[..] else { panic!() };
+    let post = spans.iter().find(|span| way(&spans, span).ends_with("KeyVault.sign / POST")).expect("seen above");
+    assert_eq!(sign.header("traceparent"), Some(format!("00-{TRACE}-{}-01", post.id).as_str()));
+
+    let metrics = collector.says("signet.stage.duration").await;
+    for name in ["signet.items", "signet.item.duration", "signet.message.age", "signet.token.remaining"] {
+        let expected = name != "signet.message.age";
+        assert_eq!(metrics.contains(&format!(": {name}")), expected, "{name} in {metrics}");
+    }
+    assert!(metrics.contains("service.name: Str(signet)"), "{metrics}");
+}
+
+#[tokio::test]
+async fn what_fails_is_a_span_with_its_error() {
+    let collector = Collector::start().await;
+    let setup = Setup::default()
+        .setting("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("{}/v1/traces", collector.endpoint()))
+        .setting("OTEL_SERVICE_NAME", "invoices")
+        .setting("SIGNET_DEADLINE", "1");
+    let world = World::with(setup).await;
+    world.deployment.taps.vault.fail(Fault::status(503).method("POST").path("/sign"));
+    assert!(!world.sign(r#"{"id":"in-vain","payload":1}"#).await.outcome.succeeded());
+    let said = collector.says("service.name: Str(invoices)").await;
+    let spans = spans(&said);
+    let item = spans.iter().find(|span| span.name == "sign" && span.parent.is_empty()).expect("a root span");
+    assert_eq!(item.status, "STATUS_CODE_ERROR");
+    assert_eq!(item.attributes["signet.outcome"], "Str(handed back)");
+    let posts = spans.iter().filter(|span| way(&spans, span) == "sign / sign / KeyVault.sign / POST");
+    assert!(posts.filter(|span| span.status == "STATUS_CODE_ERROR").count() > 1, "each try has its span: {spans:#?}");
+}
+
+/// A collector that takes connections and answers nothing.
+#[tokio::test]
+async fn a_collector_that_hangs_holds_nothing_up() {
+    let silent = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let port = silent.local_addr().expect("a port").port();
+    let taken = tokio::spawn(async move {
+        let mut connections = Vec::new();
+        while let Ok((stream, _)) = silent.accept().await {
+            connections.push(stream);
+        }
+    });
+    let setup = Setup::default()
+        .setting("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{port}"))
+        .setting("OTEL_BSP_MAX_QUEUE_SIZE", "20")
+        .setting("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10");
+    let world = World::with(setup).await;
+    assert!(world.sign(r#"{"id":"first","payload":1}"#).await.outcome.succeeded());
+    let begun = Instant::now();
+    for number in 0..10 {
+        let reply = world.sign(&format!(r#"{{"id":"{number}","payload":1}}"#)).await;
+        assert!(reply.outcome.succeeded(), "{}", reply.outcome);
+    }
+    // One try may take ten seconds.
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+    world.logged("spans come faster than they can be sent").await;
+    taken.abort();
+    world.logged("telemetry is dropped").await;
+    assert!(world.sign(r#"{"id":"last","payload":1}"#).await.outcome.succeeded());
+}
+
+/// A settings' mistake is said, and everything but telemetry goes on; without an endpoint nothing is sent and nothing asked for.
+#[tokio::test]
+async fn mistakes_in_its_variables_stop_nothing() {
+    let world = World::with(Setup::default().setting("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")).await;
+    world.logged("telemetry: OTEL_EXPORTER_OTLP_ENDPOINT is no URL").await;
+    assert!(world.sign(r#"{"id":"signed","payload":1}"#).await.outcome.succeeded());
+    let vault = world.deployment.taps.vault.exchanges();
+    assert!(vault.iter().all(|seen| seen.header("traceparent").is_none()));
+}
+
+/// Rotel, which prints what it receives.
+struct Collector {
+    port: u16,
+    output: PathBuf,
+    _directory: tempfile::TempDir,
+    _process: Child,
+}
+
+impl Collector {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let output = directory.path().join("output");
+        let file = File::create(&output).expect("a file");
+        let (port, grpc) = (free_port(), free_port());
+        let process = Command::new(rotel().await)
+            .args(["start", "--otlp-http-endpoint", &format!("127.0.0.1:{port}")])
+            .args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{grpc}")])
+            .args(["--exporter", "blackhole", "--debug-log", "traces", "--debug-log", "metrics"])
+            .args(["--debug-log-verbosity", "detailed"])
+            .stdout(Stdio::from(file.try_clone().expect("a file")))
+            .stderr(Stdio::from(file))
+            .kill_on_drop(true)
+            .spawn()
+            .expect("Rotel");
+        let collector = Self { port, output, _directory: directory, _process: process };
+        eventually("a collector", async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()).await;
+        collector
+    }
+
+    fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn output(&self) -> String {
+        fs::read_to_string(&self.output).expect("its output")
+    }
+
+    /// All that it has said, once this is in it.
+    async fn says(&self, text: &str) -> String {
+        eventually(text, async || Some(self.output()).filter(|output| output.contains(text))).await
+    }
+
+    /// The spans of a trace, once there are so many.
+    async fn trace(&self, id: &str, at_least: usize) -> Vec<Span> {
+        eventually("the trace", async || {
+            let mut spans = spans(&self.output());
+            spans.retain(|span| span.trace == id);
+            (spans.len() >= at_least && spans.iter().any(|span| span.parent == HOSTS_SPAN)).then_some(spans)
+        })
+        .await
+    }
+}
+
+#[derive(Debug, Default)]
+struct Span {
+    trace: String,
+    parent: String,
+    id: String,
+    name: String,
+    kind: String,
+    status: String,
+    attributes: BTreeMap<String, String>,
+}
+
+/// What Rotel prints of spans: a line for each member, attributes behind arrows.
+fn spans(output: &str) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    for line in output.lines().map(str::trim) {
+        if line.starts_with("Span #") {
+            spans.push(Span::default());
+        }
+        let Some(span) = spans.last_mut() else { continue };
+        if let Some(attribute) = line.strip_prefix("-> ") {
+            let (name, value) = attribute.split_once(": ").unwrap_or_default();
+            span.attributes.insert(name.to_owned(), value.to_owned());
+        }
+        let Some((name, value)) = line.split_once(':') else { continue };
+        let value = value.trim().to_owned();
+        match name.trim() {
+            "Trace ID" => span.trace = value,
+            "Parent ID" => span.parent = value,
+            "ID" => span.id = value,
+            "Name" if span.name.is_empty() => span.name = value,
+            "Kind" => span.kind = value,
+            "Status code" => span.status = value,
+            _ => {}
+        }
+    }
+    spans
+}
+
+/// The names from the root to a span.
+fn way(spans: &[Span], span: &Span) -> String {
+    match spans.iter().find(|other| other.id == span.parent) {
+        Some(parent) => format!("{} / {}", way(spans, parent), span.name),
+        None => span.name.clone(),
+    }
+}
+
+fn tree(spans: &[Span], parent: &str, depth: usize) -> String {
+    let children = spans.iter().filter(|span| span.parent == parent);
+    children
+        .map(|span| {
+            let indent = "  ".repeat(depth);
+            let attributes: Vec<String> =
+                span.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            format!("{indent}{} {} {}\n{}", span.name, span.id, attributes.join(" "), tree(spans, &span.id, depth + 1))
+        })
+        .collect()
+}
+
+/// Rotel's program, fetched once.
+async fn rotel() -> PathBuf {
+    static FETCHED: tokio::sync::OnceCell<PathBuf> = tokio::sync::OnceCell::const_new();
+    FETCHED.get_or_init(fetch).await.clone()
+}
+
+async fn fetch() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/signet").join(format!("rotel-{ROTEL}"));
+    let program = root.join("rotel/rotel-agent");
+    if !program.exists() {
+        let output = Command::new("python3")
+            .args(["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target"])
+            .arg(&root)
+            // A program in the clothes of a package: it runs beside any Python.
+            .args(["--python-version", "3.11", "--platform", "manylinux_2_34_x86_64", "--only-binary", ":all:"])
+            .arg(format!("rotel=={ROTEL}"))
+            .output()
+            .await
+            .expect("Python: install it from https://www.python.org");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    program
+}
