@@ -164,7 +164,8 @@ struct About {
 
 /// The host tells whole seconds, so a message's age may be off by one.
 fn age(inserted: OffsetDateTime) -> Option<Duration> {
-    (OffsetDateTime::now_utc() - inserted).try_into().ok()
+    let seconds = OffsetDateTime::now_utc().unix_timestamp().checked_sub(inserted.unix_timestamp())?;
+    u64::try_from(seconds).ok().map(Duration::from_secs)
 }
 
 /// Tells an item's fate to the log, in one line, to telemetry and to the host.

@@ -8,7 +8,8 @@ use std::{
 
 use opentelemetry::{
     Context, KeyValue,
-    trace::{FutureExt, Status, TraceContextExt},
+    context::{FutureExt, WithContext},
+    trace::{Status, TraceContextExt},
 };
 use signet_azure::failure::Failure;
 use signet_core::rejection::Stage;
@@ -130,12 +131,9 @@ impl Trail {
     }
 
     /// Has what a service is asked for stand below the stage's span.
-    pub(crate) async fn within<T>(&self, call: impl Future<Output = T>) -> T {
-        let context = self.progress().span.clone();
-        match context {
-            Some(context) => call.with_context(context).await,
-            None => call.await,
-        }
+    pub(crate) fn within<F: Future>(&self, call: F) -> WithContext<F> {
+        // One way for both cases: two would make every future that waits for a service twice as large.
+        call.with_context(self.progress().span.clone().unwrap_or_default())
     }
 
     /// The item is over. Its spans end, the item's own with these attributes; an error, if there was one, makes it a failed one.

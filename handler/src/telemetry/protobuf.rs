@@ -74,11 +74,14 @@ impl Message {
     }
 
     fn raw_varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push((value & 0x7f) as u8 | 0x80);
+        loop {
+            let [lowest, ..] = value.to_le_bytes();
+            if value < 0x80 {
+                return self.0.push(lowest);
+            }
+            self.0.push(lowest | 0x80);
             value >>= 7;
         }
-        self.0.push(value as u8);
     }
 }
 
