@@ -201,8 +201,6 @@ fn conclude(app: &App, about: &About, trail: &Trail, fate: Fate) -> Response {
     let line = line(outcome, about, &account, &fate);
     match fate {
         Fate::Done { .. } | Fate::Ignored => {
-            #[cfg(feature = "count-allocations")]
-            tracing::info!(outcome, allocations = allocations(), "so far");
             tracing::info!("{line}");
             answer(StatusCode::OK, &json!({ "Logs": [line] }))
         }
@@ -243,8 +241,10 @@ fn line(outcome: &str, about: &About, account: &Account, fate: &Fate) -> String 
     };
     line = line.maybe("age_s", age.map(|age| age.as_secs()));
     for (stage, spent) in account.stages() {
-        line = line.field(&format!("{stage}_ms"), spent.as_millis());
+        line = line.field(format_args!("{stage}_ms"), spent.as_millis());
     }
+    #[cfg(feature = "count-allocations")]
+    let line = line.field("allocations", allocations());
     line.field("ms", account.took.as_millis()).into_string()
 }
 

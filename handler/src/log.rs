@@ -81,7 +81,9 @@ impl Subscriber for Lines {
 
     fn event(&self, event: &Event<'_>) {
         let metadata = event.metadata();
-        let mut line = Line(format!("{:<5} {}", metadata.level(), metadata.target()));
+        let mut line = Line::new("");
+        // Writing to a string cannot fail.
+        let _ = write!(line.0, "{:<5} {}", metadata.level(), metadata.target());
         event.record(&mut line);
         line.0.push('\n');
         // Nothing can be done about a stream that is gone; the host is gone with it.
@@ -113,17 +115,19 @@ pub(crate) struct Line(String);
 impl Line {
     /// A line that begins with these words.
     pub(crate) fn new(begin: &str) -> Self {
-        Self(begin.to_owned())
+        let mut text = String::with_capacity(USUAL);
+        text.push_str(begin);
+        Self(text)
     }
 
     /// Adds ` name=value`.
-    pub(crate) fn field(mut self, name: &str, value: impl fmt::Display) -> Self {
-        self.push(name, &value.to_string());
+    pub(crate) fn field(mut self, name: impl fmt::Display, value: impl fmt::Display) -> Self {
+        self.push(name, value);
         self
     }
 
     /// The same, where there is a value.
-    pub(crate) fn maybe(self, name: &str, value: Option<impl fmt::Display>) -> Self {
+    pub(crate) fn maybe(self, name: impl fmt::Display, value: Option<impl fmt::Display>) -> Self {
         match value {
             Some(value) => self.field(name, value),
             None => self,
@@ -134,21 +138,37 @@ impl Line {
         self.0
     }
 
-    fn push(&mut self, name: &str, value: &str) {
+    fn push(&mut self, name: impl fmt::Display, value: impl fmt::Display) {
+        // Writing to a string cannot fail.
+        let _ = write!(self.0, " {name}=");
+        let start = self.0.len();
+        let _ = write!(self.0, "{value}");
+        let value = self.0.get(start..).unwrap_or_default();
+        let quoted = value.is_empty() || value.contains([' ', '"', '=']);
+        self.escape(start, quoted);
+    }
+
+    fn push_words(&mut self, words: impl fmt::Display) {
         self.0.push(' ');
-        let is_message = name == "message";
-        if !is_message {
-            self.0.push_str(name);
-            self.0.push('=');
+        let start = self.0.len();
+        let _ = write!(self.0, "{words}");
+        self.escape(start, false);
+    }
+
+    /// What stands behind `start` was just written as it is, which is right for most of what there is.
+    fn escape(&mut self, start: usize, quoted: bool) {
+        let is_escaped = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+        if !quoted && !self.0.get(start..).unwrap_or_default().contains(is_escaped) {
+            return;
         }
-        let quoted = !is_message && (value.is_empty() || value.contains([' ', '"', '=']));
+        let value = self.0.split_off(start);
         if quoted {
             self.0.push('"');
         }
         for c in value.chars() {
             match c {
                 '"' if quoted => self.0.push_str("\\\""),
-                c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => self.0.extend(c.escape_default()),
+                c if is_escaped(c) => self.0.extend(c.escape_default()),
                 c => self.0.push(c),
             }
         }
@@ -158,16 +178,24 @@ impl Line {
     }
 }
 
+/// Bytes of most lines.
+const USUAL: usize = 512;
+
 impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.push(field.name(), value);
+        if field.name() == "message" {
+            self.push_words(value);
+        } else {
+            self.push(field.name(), value);
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = String::new();
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{value:?}");
-        self.push(field.name(), &text);
+        if field.name() == "message" {
+            self.push_words(format_args!("{value:?}"));
+        } else {
+            self.push(field.name(), format_args!("{value:?}"));
+        }
     }
 }
 
