@@ -26,6 +26,7 @@ var sources = empty(sourceContainers) ? '' : '${blobEndpoint}${join(sourceContai
 
 // FC1 runs Linux on x64 alone.
 resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
+  // checkov:skip=CKV_AZURE_225:messages wait in the queue while a zone is away; not every region of Flex Consumption has zones
   name: planName
   location: location
   tags: tags
@@ -40,6 +41,13 @@ resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
 }
 
 resource app 'Microsoft.Web/sites@2024-11-01' = {
+  // checkov:skip=CKV_AZURE_17:no function of it has an HTTP trigger
+  // checkov:skip=CKV_AZURE_18:no function of it has an HTTP trigger
+  // checkov:skip=CKV_AZURE_67:no function of it has an HTTP trigger
+  // checkov:skip=CKV_AZURE_213:no function of it has an HTTP trigger
+  // checkov:skip=CKV_AZURE_78:Flex Consumption has no FTP, and its password is refused below
+  // checkov:skip=CKV_AZURE_212:Flex Consumption scales by itself; alwaysReadyInstances is the minimum
+  // checkov:skip=CKV_AZURE_222:deployments come to it from outside, with Entra tokens
   name: name
   location: location
   tags: tags
@@ -105,6 +113,13 @@ resource scm 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01'
 }
 
 resource appSettings 'Microsoft.Web/sites/config@2024-11-01' = {
+  // checkov:skip=CKV_AZURE_13:these are an app's settings, which the check takes for a site's configuration
+  // checkov:skip=CKV_AZURE_63:these are an app's settings, which the check takes for a site's configuration
+  // checkov:skip=CKV_AZURE_65:these are an app's settings, which the check takes for a site's configuration
+  // checkov:skip=CKV_AZURE_66:these are an app's settings, which the check takes for a site's configuration
+  // checkov:skip=CKV_AZURE_80:these are an app's settings, which the check takes for a site's configuration
+  // checkov:skip=CKV_AZURE_88:these are an app's settings, which the check takes for a site's configuration
+  // checkov:skip=CKV_AZURE_222:these are an app's settings, which the check takes for a site's configuration
   parent: app
   name: 'appsettings'
   properties: union({

@@ -15,6 +15,8 @@ param workspaceId string
 var isImmutable = immutabilityDays > 0
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
+  // checkov:skip=CKV_AZURE_35:denied with privateNetworking; without it the app calls from addresses of Azure that no rule can name
+  // checkov:skip=CKV_AZURE_206:a parameter, and replicated between zones by default
   name: name
   location: location
   tags: tags
