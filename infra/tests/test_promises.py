@@ -242,7 +242,7 @@ def test_azd_deploys_the_package_to_the_app():
     assert service["language"] == "custom"
     assert service["dist"] == "dist/signet.zip"
     tags = body(MAIN.modules["app"]["config"])["params"]["tags"]
-    assert f"'azd-service-name': '{name}'" in dotted(tags)
+    assert tags["function"]["parameters"]["arg_2"] == {"'azd-service-name'": name}
     assert "scripts/package" in service["hooks"]["prepackage"]["posix"]["run"]
 
 
