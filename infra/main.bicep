@@ -75,7 +75,7 @@ param settings object = {}
 param instanceMemory int = 512
 
 @description('The most instances that the app may have. They share one vault and its limit.')
-@minValue(1)
+@minValue(40)
 @maxValue(1000)
 param maximumInstances int = 40
 

@@ -99,4 +99,4 @@ resource audit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
 output id string = vault.id
 output name string = vault.name
 // Without a version, so that the handler follows the rotation.
-output keyUri string = key.properties.keyUri
+output keyUri string = '${vault.properties.vaultUri}keys/${key.name}'
