@@ -178,6 +178,12 @@ def test_the_app_is_a_custom_handler_on_flex_consumption():
     assert app()["siteConfig"]["minTlsVersion"] == app()["siteConfig"]["scmMinTlsVersion"] == "1.2"
 
 
+def test_core_tools_would_publish_to_it():
+    # What `func azure functionapp publish` looks at in an app of Flex Consumption before it uploads.
+    assert any(name.startswith("AzureWebJobsStorage__") for name in settings())
+    assert not {"WEBSITE_RUN_FROM_PACKAGE", "FUNCTIONS_WORKER_RUNTIME", "FUNCTIONS_EXTENSION_VERSION"} & set(settings())
+
+
 def test_publishing_passwords_are_refused():
     policies = FILES["modules/app.bicep"].of_type("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
     assert {made["name"]: made["properties"]["allow"] for _, made in policies} == {"ftp": False, "scm": False}
