@@ -1,6 +1,8 @@
 """What the Bicep compiler would say of names, as far as that can be told without it."""
 
 import pytest
+import tree_sitter
+import tree_sitter_bicep
 
 from bicep import FILES, INFRA, MAIN, body
 
@@ -9,6 +11,18 @@ FUNCTIONS = {
     "string", "subscription", "subscriptionResourceId", "tenant", "toLower", "union", "uniqueString",
 }
 FILE_CASES = pytest.mark.parametrize("name", FILES)
+
+
+GRAMMAR = tree_sitter.Parser(tree_sitter.Language(tree_sitter_bicep.language()))
+
+
+@FILE_CASES
+def test_a_second_grammar_reads_it(name):
+    assert not GRAMMAR.parse(FILES[name].text.encode()).root_node.has_error
+
+
+def test_the_second_grammar_can_refuse():
+    assert GRAMMAR.parse(b"resource a 'b@c' = { name: }").root_node.has_error
 
 
 @FILE_CASES
