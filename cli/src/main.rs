@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use signet::{
     settings,
-    verbs::{demo, dev, keys, package, send, verify},
+    verbs::{demo, dev, keys, package, rejected, send, verify},
 };
 
 /// Queue in, signature out: the operator's tool of Signet.
@@ -32,6 +32,8 @@ enum Verb {
     Verify(verify::Options),
     /// Shows the versions of the keys: exit 0 all enabled ones are published, 1 not, 2 could not tell
     Keys(keys::Options),
+    /// Lists and shows what was rejected, and sends it again
+    Rejected(rejected::Options),
     /// Makes the shipping binary, at bin/handler, and all that a deployment takes, in dist
     Package(package::Options),
 }
@@ -39,7 +41,7 @@ enum Verb {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // The other verbs talk to the local stack or to cargo, to which settings for Azure would be a hindrance.
-    if matches!(arguments.verb, Verb::Send(_) | Verb::Verify(_) | Verb::Keys(_)) {
+    if matches!(arguments.verb, Verb::Send(_) | Verb::Verify(_) | Verb::Keys(_) | Verb::Rejected(_)) {
         match settings::load(arguments.settings.as_deref()) {
             Ok(settings::Loaded::Here) => {}
             Ok(settings::Loaded::InChild(code)) => return code.into(),
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
             Verb::Send(options) => send::run(&options).await,
             Verb::Verify(options) => Ok(verify::run(&options).await),
             Verb::Keys(options) => keys::run(&options).await,
+            Verb::Rejected(options) => rejected::run(&options).await,
             Verb::Package(options) => package::run(&options).await,
         }
     });

@@ -15,6 +15,7 @@ mod overload;
 mod package;
 mod process;
 mod protocol;
+mod rejected;
 mod rejections;
 mod rotation;
 mod secrets;

@@ -4,5 +4,6 @@ pub mod demo;
 pub mod dev;
 pub mod keys;
 pub mod package;
+pub mod rejected;
 pub mod send;
 pub mod verify;
