@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use signet::{
     settings,
-    verbs::{demo, dev, keys, package, rejected, send, verify},
+    verbs::{demo, dev, keys, package, rejected, send, smoke, verify},
 };
 
 /// Queue in, signature out: the operator's tool of Signet.
@@ -34,6 +34,8 @@ enum Verb {
     Keys(keys::Options),
     /// Lists and shows what was rejected, and sends it again
     Rejected(rejected::Options),
+    /// Sends one item to a deployed app: exit 0 its result is verified, 1 not, 2 it could not be tried
+    Smoke(smoke::Options),
     /// Makes the shipping binary, at bin/handler, and all that a deployment takes, in dist
     Package(package::Options),
 }
@@ -41,7 +43,7 @@ enum Verb {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // The other verbs talk to the local stack or to cargo, to which settings for Azure would be a hindrance.
-    if matches!(arguments.verb, Verb::Send(_) | Verb::Verify(_) | Verb::Keys(_) | Verb::Rejected(_)) {
+    if !matches!(arguments.verb, Verb::Demo(_) | Verb::Dev(_) | Verb::Package(_)) {
         match settings::load(arguments.settings.as_deref()) {
             Ok(settings::Loaded::Here) => {}
             Ok(settings::Loaded::InChild(code)) => return code.into(),
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
             Verb::Verify(options) => Ok(verify::run(&options).await),
             Verb::Keys(options) => keys::run(&options).await,
             Verb::Rejected(options) => rejected::run(&options).await,
+            Verb::Smoke(options) => smoke::run(&options).await,
             Verb::Package(options) => package::run(&options).await,
         }
     });

@@ -14,7 +14,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use serde_json::Value;
 use signet_azure::failure::Failure;
-use signet_core::base64;
+use signet_core::{base64, rejection};
 use time::{Date, Duration};
 
 pub use self::replay::{Claim, Replay, Step};
@@ -90,6 +90,22 @@ impl Rejections {
         entries.retain(|entry| window.holds(entry.written));
         entries.sort_by(|one, other| other.written.cmp(&one.written).then_with(|| one.name.cmp(&other.name)));
         Ok(entries)
+    }
+
+    /// The record of a message that was inserted on a day, where there is one.
+    pub async fn of_message(&self, inserted: Date, message_id: &str) -> Result<Option<(String, Record)>, Error> {
+        let name = rejection::blob_name(inserted, message_id);
+        let client = self.container.blob_client(&name);
+        match patiently(async || client.get_properties(None).await).await {
+            Ok(_) => {
+                let (_, record) = self.read(&name).await??;
+                Ok(Some((name, record)))
+            }
+            Err(error) => match Failure::from(&error) {
+                failure if failure.is(404) && failure.code != "ContainerNotFound" => Ok(None),
+                _ => Err(self.unreadable("", &error)),
+            },
+        }
     }
 
     /// A record, as it stands and read.

@@ -19,6 +19,7 @@ mod rejected;
 mod rejections;
 mod rotation;
 mod secrets;
+mod smoke;
 mod sources;
 mod tool;
 mod verbs;

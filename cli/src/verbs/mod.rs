@@ -6,4 +6,5 @@ pub mod keys;
 pub mod package;
 pub mod rejected;
 pub mod send;
+pub mod smoke;
 pub mod verify;
