@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use signet::{
     settings,
-    verbs::{demo, dev, keys, package, rejected, send, smoke, verify},
+    verbs::{demo, dev, doctor, keys, package, rejected, send, smoke, verify},
 };
 
 /// Queue in, signature out: the operator's tool of Signet.
@@ -36,6 +36,8 @@ enum Verb {
     Rejected(rejected::Options),
     /// Sends one item to a deployed app: exit 0 its result is verified, 1 not, 2 it could not be tried
     Smoke(smoke::Options),
+    /// Tries all that a deployment needs, and says what mends it: exit 0 all good, 1 something is not, 2 could not tell
+    Doctor(doctor::Options),
     /// Makes the shipping binary, at bin/handler, and all that a deployment takes, in dist
     Package(package::Options),
 }
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
             Verb::Keys(options) => keys::run(&options).await,
             Verb::Rejected(options) => rejected::run(&options).await,
             Verb::Smoke(options) => smoke::run(&options).await,
+            Verb::Doctor(options) => Ok(doctor::run(&options).await),
             Verb::Package(options) => package::run(&options).await,
         }
     });

@@ -94,11 +94,15 @@ pub fn rejected_container() -> Result<Url, Error> {
 
 /// The transport that the settings ask for, trusting `SSL_CERT_FILE` if it is set.
 pub fn connect() -> Result<Transport, Error> {
-    let roots = match given("SSL_CERT_FILE") {
+    Ok(transport(&roots()?))
+}
+
+/// The trusted roots that the settings ask for.
+pub fn roots() -> Result<Roots, Error> {
+    Ok(match given("SSL_CERT_FILE") {
         Some(path) => Roots::from_pem_file(Path::new(&path))?,
         None => Roots::built_in(),
-    };
-    Ok(transport(&roots))
+    })
 }
 
 /// The identity that the settings ask for.

@@ -4,6 +4,7 @@
 
 mod budgets;
 mod costs;
+mod doctor;
 mod events;
 mod exactly_once;
 mod faults;

@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod dev;
+pub mod doctor;
 pub mod keys;
 pub mod package;
 pub mod rejected;
