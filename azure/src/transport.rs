@@ -54,11 +54,13 @@ pub fn transport(roots: &Roots) -> Transport {
 }
 
 /// TLS as every client of ours speaks it: ring, TLS 1.2 and 1.3, session resumption, these roots.
+#[must_use]
 #[expect(
     clippy::expect_used,
+    clippy::missing_panics_doc,
     reason = "it fails for a provider without cipher suites, and the provider is always the same"
 )]
-fn tls_config(roots: &Roots) -> rustls::ClientConfig {
+pub fn tls_config(roots: &Roots) -> rustls::ClientConfig {
     rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring has cipher suites for TLS 1.2 and 1.3")
@@ -255,7 +257,9 @@ impl Service<Name> for Resolver {
     }
 }
 
-fn is_localhost(name: &str) -> bool {
+/// Whether a host's name is loopback without a look-up.
+#[must_use]
+pub fn is_localhost(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let last_label = name.rsplit('.').next().unwrap_or(name);
     last_label.eq_ignore_ascii_case("localhost")

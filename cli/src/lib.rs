@@ -5,13 +5,18 @@
 //! - [`settings`]: the app settings, as the tool finds them
 //! - [`remote`], [`content`]: reading what is published, and what was signed
 //! - [`key_set`], [`vault`]: the published keys, and the vaults' own
-//! - [`table`]: what people see
+//! - [`queue`], [`rejections`]: the work queue, and the records of what could not be signed
+//! - [`table`], [`text`], [`moment`]: what people see, and the times that they name
 
 pub mod content;
 pub mod key_set;
 pub mod local;
+pub mod moment;
+pub mod queue;
+pub mod rejections;
 pub mod remote;
 pub mod settings;
 pub mod table;
+pub mod text;
 pub mod vault;
 pub mod verbs;

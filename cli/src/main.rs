@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use signet::{
     settings,
-    verbs::{demo, dev, keys, package, send, verify},
+    verbs::{demo, dev, doctor, keys, package, rejected, send, smoke, verify},
 };
 
 /// Queue in, signature out: the operator's tool of Signet.
@@ -32,6 +32,12 @@ enum Verb {
     Verify(verify::Options),
     /// Shows the versions of the keys: exit 0 all enabled ones are published, 1 not, 2 could not tell
     Keys(keys::Options),
+    /// Lists and shows what was rejected, and sends it again
+    Rejected(rejected::Options),
+    /// Sends one item to a deployed app: exit 0 its result is verified, 1 not, 2 it could not be tried
+    Smoke(smoke::Options),
+    /// Tries all that a deployment needs, and says what mends it: exit 0 all good, 1 something is not, 2 could not tell
+    Doctor(doctor::Options),
     /// Makes the shipping binary, at bin/handler, and all that a deployment takes, in dist
     Package(package::Options),
 }
@@ -39,7 +45,7 @@ enum Verb {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // The other verbs talk to the local stack or to cargo, to which settings for Azure would be a hindrance.
-    if matches!(arguments.verb, Verb::Send(_) | Verb::Verify(_) | Verb::Keys(_)) {
+    if !matches!(arguments.verb, Verb::Demo(_) | Verb::Dev(_) | Verb::Package(_)) {
         match settings::load(arguments.settings.as_deref()) {
             Ok(settings::Loaded::Here) => {}
             Ok(settings::Loaded::InChild(code)) => return code.into(),
@@ -57,6 +63,9 @@ fn main() -> ExitCode {
             Verb::Send(options) => send::run(&options).await,
             Verb::Verify(options) => Ok(verify::run(&options).await),
             Verb::Keys(options) => keys::run(&options).await,
+            Verb::Rejected(options) => rejected::run(&options).await,
+            Verb::Smoke(options) => smoke::run(&options).await,
+            Verb::Doctor(options) => Ok(doctor::run(&options).await),
             Verb::Package(options) => package::run(&options).await,
         }
     });

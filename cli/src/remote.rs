@@ -17,7 +17,7 @@ use azure_core::{
     time::OffsetDateTime,
 };
 use azure_storage_blob::{
-    BlobClient, BlobClientOptions,
+    BlobClient, BlobClientOptions, BlobContainerClient, BlobContainerClientOptions,
     models::{BlobClientDownloadOptions, BlobClientGetPropertiesResultHeaders},
 };
 use futures::{StreamExt, stream};
@@ -98,15 +98,27 @@ impl Remote {
 
     /// A client of a blob, by its URL.
     pub fn blob(&self, url: Url) -> Result<BlobClient, Error> {
-        let credential = if let Some(credential) = self.storage.get() {
-            Arc::clone(credential)
-        } else {
-            let credential = settings::identity(&self.transport)?.credential();
-            Arc::clone(self.storage.get_or_init(|| credential))
-        };
         let options =
             BlobClientOptions { client_options: client_options(&self.transport), ..BlobClientOptions::default() };
-        Ok(BlobClient::new(url, Some(credential), Some(options))?)
+        Ok(BlobClient::new(url, Some(self.credential()?), Some(options))?)
+    }
+
+    /// A client of a container, by its URL.
+    pub fn container(&self, url: Url) -> Result<BlobContainerClient, Error> {
+        let options = BlobContainerClientOptions {
+            client_options: client_options(&self.transport),
+            ..BlobContainerClientOptions::default()
+        };
+        Ok(BlobContainerClient::new(url, Some(self.credential()?), Some(options))?)
+    }
+
+    /// What all of Azure Storage is reached with, blobs and queues.
+    pub fn credential(&self) -> Result<Arc<Credential>, Error> {
+        if let Some(credential) = self.storage.get() {
+            return Ok(Arc::clone(credential));
+        }
+        let credential = settings::identity(&self.transport)?.credential();
+        Ok(Arc::clone(self.storage.get_or_init(|| credential)))
     }
 
     async fn read_blob(&self, url: Url) -> Result<Fetched, Error> {

@@ -80,13 +80,29 @@ pub fn required_url(name: &str) -> Result<Url, Error> {
     text.parse().map_err(|error| format!("{name} is no URL ({error}): {text}").into())
 }
 
+/// The container of rejection records: `SIGNET_REJECTED`, else `rejected` beside the results.
+pub fn rejected_container() -> Result<Url, Error> {
+    if given("SIGNET_REJECTED").is_some() {
+        return required_url("SIGNET_REJECTED");
+    }
+    let mut url = required_url("SIGNET_RESULTS")?;
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().pop().push("rejected");
+    }
+    Ok(url)
+}
+
 /// The transport that the settings ask for, trusting `SSL_CERT_FILE` if it is set.
 pub fn connect() -> Result<Transport, Error> {
-    let roots = match given("SSL_CERT_FILE") {
+    Ok(transport(&roots()?))
+}
+
+/// The trusted roots that the settings ask for.
+pub fn roots() -> Result<Roots, Error> {
+    Ok(match given("SSL_CERT_FILE") {
         Some(path) => Roots::from_pem_file(Path::new(&path))?,
         None => Roots::built_in(),
-    };
-    Ok(transport(&roots))
+    })
 }
 
 /// The identity that the settings ask for.

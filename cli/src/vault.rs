@@ -151,9 +151,7 @@ pub struct Timeline {
 impl Timeline {
     /// Asks the vault, which must allow `get` and `list` on keys.
     pub async fn read(key: KeyIdentifier, transport: &Transport) -> Result<Self, Error> {
-        let options = KeyClientOptions { client_options: client_options(transport), ..KeyClientOptions::default() };
-        let credential = settings::identity(transport)?.credential();
-        let client = KeyClient::new(key.vault.as_str(), credential, Some(options))?;
+        let client = client(&key, transport)?;
         let name = key.without_version();
         let cause = |error: azure_core::Error| {
             let failure = Failure::from(&error);
@@ -189,7 +187,15 @@ impl Timeline {
     }
 }
 
-async fn get(client: &KeyClient, name: &str, version: Option<String>) -> azure_core::Result<Key> {
+/// A client of a key's vault.
+pub(crate) fn client(key: &KeyIdentifier, transport: &Transport) -> Result<KeyClient, Error> {
+    let options = KeyClientOptions { client_options: client_options(transport), ..KeyClientOptions::default() };
+    let credential = settings::identity(transport)?.credential();
+    Ok(KeyClient::new(key.vault.as_str(), credential, Some(options))?)
+}
+
+/// One version of a key, or its current one.
+pub(crate) async fn get(client: &KeyClient, name: &str, version: Option<String>) -> azure_core::Result<Key> {
     patiently(async || {
         let options = KeyClientGetKeyOptions { key_version: version.clone(), ..KeyClientGetKeyOptions::default() };
         client.get_key(name, Some(options)).await?.into_model()
@@ -198,7 +204,7 @@ async fn get(client: &KeyClient, name: &str, version: Option<String>) -> azure_c
 }
 
 /// Every version, in no order, without its public half.
-async fn list(client: &KeyClient, name: &str) -> azure_core::Result<Vec<KeyVersion>> {
+pub(crate) async fn list(client: &KeyClient, name: &str) -> azure_core::Result<Vec<KeyVersion>> {
     let mut versions = Vec::new();
     let mut listed = client.list_key_properties_versions(name, None)?;
     while let Some(version) = listed.try_next().await? {

@@ -33,6 +33,20 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::InvalidJson,
+        Self::InvalidWorkItem,
+        Self::UnsupportedEvent,
+        Self::UnsupportedFormat,
+        Self::TooLarge,
+        Self::SourceForbidden,
+        Self::SourceNotFound,
+        Self::SourceChanged,
+        Self::IdConflict,
+        Self::AttemptsExhausted,
+    ];
+
     /// The name in the record.
     #[must_use]
     pub const fn name(self) -> &'static str {

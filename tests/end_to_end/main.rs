@@ -4,6 +4,7 @@
 
 mod budgets;
 mod costs;
+mod doctor;
 mod events;
 mod exactly_once;
 mod faults;
@@ -15,9 +16,11 @@ mod overload;
 mod package;
 mod process;
 mod protocol;
+mod rejected;
 mod rejections;
 mod rotation;
 mod secrets;
+mod smoke;
 mod sources;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod telemetry;

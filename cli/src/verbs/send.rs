@@ -7,10 +7,8 @@ use std::{
     process::ExitCode,
 };
 
-use azure_storage_queue::{QueueServiceClient, QueueServiceClientOptions, models::QueueMessage};
 use clap::Args;
 use serde_json::{Value, json};
-use signet_azure::{client_options, failure::Failure};
 use signet_core::{
     algorithm::{Hash, hex, unhex},
     base64,
@@ -20,6 +18,7 @@ use signet_core::{
 
 use crate::{
     content::Content,
+    queue::WorkQueue,
     remote::Remote,
     settings::{self, Error},
 };
@@ -83,24 +82,12 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
         }
     }
 
-    let client = QueueServiceClient::new(
-        settings::required_url("WorkQueue__queueServiceUri")?,
-        Some(settings::identity(remote.transport())?.credential()),
-        Some(QueueServiceClientOptions {
-            client_options: client_options(remote.transport()),
-            ..QueueServiceClientOptions::default()
-        }),
-    )?;
-    let name = settings::required("SIGNET_QUEUE")?;
-    let queue = client.queue_client(&name)?;
+    let queue = WorkQueue::open(&remote)?;
     for Message { origin, text } in messages {
-        let content = QueueMessage { message_text: Some(text) };
-        let sent = queue
-            .send_message(content.try_into()?, None)
-            .await
-            .map_err(|error| format!("{origin} was not sent to {name}: {}", Failure::from(&error).message))?;
-        let id = sent.into_model()?.items.and_then(|sent| sent.into_iter().next()).and_then(|sent| sent.message_id);
-        let id = id.unwrap_or_default();
+        let name = &queue.name;
+        let sent =
+            queue.send(&text).await.map_err(|error| format!("{origin} was not sent to {name}: {}", error.why))?;
+        let id = sent.message_id;
         if options.json {
             let mut line = json!({ "queue": name, "messageId": id });
             line[origin.kind()] = Value::from(origin.to_string());

@@ -1,0 +1,179 @@
+//! What the settings name, and whether they are well-formed.
+//!
+//! The handler's own reader is the one that counts, so the handler itself is asked where it can be run here: started with a
+//! port that is none, it names every other mistake, and ends before it opens anything.
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use azure_core::http::Url;
+use signet_azure::identity::Source;
+use signet_core::{algorithm::Algorithm, format::Format};
+use tokio::{process::Command, time::timeout};
+
+use super::report::Report;
+use crate::{
+    settings::{self, given},
+    vault::KeyIdentifier,
+};
+
+const PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
+/// What the handler ends with where settings are bad.
+const EX_CONFIG: i32 = 78;
+
+/// What the settings name, as far as they are well-formed.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    pub(super) keys: Vec<KeyIdentifier>,
+    pub(super) results: Option<Url>,
+    pub(super) rejected: Option<Url>,
+    pub(super) sources: Vec<Url>,
+    pub(super) queue_service: Option<Url>,
+    pub(super) queue: Option<String>,
+    pub(super) algorithm: Option<Algorithm>,
+    /// Seconds.
+    pub(super) deadline: u64,
+    mistakes: Vec<String>,
+}
+
+impl Places {
+    /// Reads the settings by rules that are the handler's.
+    pub(super) fn read() -> Self {
+        let mut places = Self::default();
+        places.keys = places
+            .required("SIGNET_KEY", "such as https://myvault.vault.azure.net/keys/mykey", KeyIdentifier::list)
+            .unwrap_or_default();
+        places.results =
+            places.required("SIGNET_RESULTS", "such as https://myaccount.blob.core.windows.net/signed", container);
+        places.rejected = match given("SIGNET_REJECTED") {
+            Some(_) => places.required("SIGNET_REJECTED", "", container),
+            None => settings::rejected_container().ok().filter(|_| places.results.is_some()),
+        };
+        if places.results.is_some() && places.results == places.rejected {
+            places.mistakes.push("SIGNET_REJECTED must be another container than SIGNET_RESULTS".to_owned());
+        }
+        places.sources = places.optional("SIGNET_SOURCES", containers).unwrap_or_default();
+        places.queue = places.required("SIGNET_QUEUE", "the name of the work queue", queue_name);
+        let service = "such as https://myaccount.queue.core.windows.net";
+        places.queue_service = places.required("WorkQueue__queueServiceUri", service, https_url);
+        places.algorithm = places.optional("SIGNET_ALGORITHM", |name| {
+            name.parse().map_err(|known| format!("is no algorithm here; {known}"))
+        });
+        places.optional("SIGNET_FORMAT", |name| Format::from_name(name).ok_or_else(|| "is no format here".to_owned()));
+        places.deadline = places.optional("SIGNET_DEADLINE", |text| number(text, 1, 240)).unwrap_or(60);
+        places.optional("SIGNET_CONCURRENCY", |text| number(text, 1, 10_000));
+        places.optional("SIGNET_KEY_REFRESH", |text| number(text, 1, 24 * 60 * 60));
+        if let Err(mistake) = Source::choose(given) {
+            places.mistakes.push(format!("AZURE_TOKEN_CREDENTIALS {mistake}"));
+        }
+        if let Err(mistake) = settings::roots() {
+            places.mistakes.push(format!("SSL_CERT_FILE {mistake}"));
+        }
+        places
+    }
+
+    /// Reports what is wrong with the settings, by the word of the handler where it can be asked.
+    pub(super) async fn check(&self, handler: Option<&Path>, report: &mut Report) {
+        report.area("settings");
+        let asked = match handler {
+            Some(handler) => ask(handler).await,
+            None => None,
+        };
+        let (mistakes, whose) = match asked {
+            Some((mistakes, version)) => (mistakes, format!("by the word of {version}")),
+            None => (self.mistakes.clone(), "by this tool's reading; --app asks the handler itself".to_owned()),
+        };
+        for mistake in &mistakes {
+            let (name, why) = mistake.split_once(' ').unwrap_or((mistake, ""));
+            report.failure(name, why, "set it as docs/reference.md has it");
+        }
+        if mistakes.is_empty() {
+            report.ok("all", format!("well-formed, {whose}"));
+        }
+    }
+
+    fn required<T>(&mut self, name: &str, example: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        if given(name).is_none() {
+            self.mistakes.push(format!("{name} is missing: {example}"));
+        }
+        self.optional(name, parse)
+    }
+
+    fn optional<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let parsed = parse(given(name)?.trim());
+        parsed.map_err(|mistake| self.mistakes.push(format!("{name} {mistake}"))).ok()
+    }
+}
+
+/// The mistakes that the handler finds in the settings of this process, and its version; nothing where it does not run here.
+async fn ask(handler: &Path) -> Option<(Vec<String>, String)> {
+    let run = async |arguments: &[&str]| {
+        let mut command = Command::new(handler);
+        command.args(arguments).env(PORT, "0").stdin(Stdio::null()).kill_on_drop(true);
+        timeout(Duration::from_secs(10), command.output()).await.ok()?.ok()
+    };
+    let version = run(&["--version"]).await?;
+    let answer = run(&[]).await.filter(|answer| answer.status.code() == Some(EX_CONFIG))?;
+    let stderr = String::from_utf8_lossy(&answer.stderr).into_owned();
+    let mistakes = stderr.lines().filter_map(|line| line.strip_prefix("configuration: "));
+    let mistakes = mistakes.filter(|line| !line.starts_with(PORT)).map(str::to_owned).collect();
+    Some((mistakes, String::from_utf8_lossy(&version.stdout).trim().to_owned()))
+}
+
+fn number(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let parsed = text.parse().ok().filter(|number| (least..=most).contains(number));
+    parsed.ok_or_else(|| format!("must be a whole number from {least} to {most}"))
+}
+
+fn https_url(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error| format!("is no URL ({error})"))?;
+    if url.scheme() != "https" || url.host_str().is_none_or(str::is_empty) {
+        return Err("must be an https:// URL".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err("must have no user, query (no SAS is needed) or fragment".to_owned());
+    }
+    Ok(url)
+}
+
+fn container(text: &str) -> Result<Url, String> {
+    let mut url = https_url(text)?;
+    let path = url.path().trim_end_matches('/').to_owned();
+    if path.is_empty() {
+        return Err("must be a container's URL: https://{account}/{container}".to_owned());
+    }
+    url.set_path(&path);
+    Ok(url)
+}
+
+fn containers(list: &str) -> Result<Vec<Url>, String> {
+    list.split(',').map(str::trim).filter(|part| !part.is_empty()).map(container).collect()
+}
+
+fn queue_name(name: &str) -> Result<String, String> {
+    let is_part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if (3..=56).contains(&name.len()) && name.split('-').all(is_part) {
+        return Ok(name.to_owned());
+    }
+    Err("must be a queue's name: 3 to 56 lower-case letters, digits and single hyphens".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_the_handlers() {
+        for name in ["work", "a-b-1", "abc"] {
+            assert_eq!(queue_name(name).as_deref(), Ok(name));
+        }
+        for name in ["ab", "Work", "a--b", "-ab", "ab-", &"x".repeat(57)] {
+            assert!(queue_name(name).is_err(), "{name}");
+        }
+        assert_eq!(container("https://a.blob.core.windows.net/c/").unwrap().path(), "/c");
+        for url in ["https://a.blob.core.windows.net/", "http://a/c", "https://a/c?sig=x", "https://u:p@a/c", "c"] {
+            assert!(container(url).is_err(), "{url}");
+        }
+        assert_eq!((number("240", 1, 240), number("241", 1, 240).is_err()), (Ok(240), true));
+        assert_eq!(containers("https://a/c, https://b/d,").unwrap().len(), 2);
+    }
+}
