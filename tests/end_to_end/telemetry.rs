@@ -1,4 +1,4 @@
-//! Spans and metrics, as a collector that others wrote receives them: Rotel, fetched from PyPI. And what becomes of items
+//! Spans and metrics, as a collector that others wrote receives them: Rotel, fetched by pip. And what becomes of items
 //! while a collector does not take anything.
 
 use std::{
@@ -42,7 +42,7 @@ async fn one_trace_leads_from_the_hosts_traceparent_to_the_vaults_request() {
     assert_eq!(connection.answer().await.status, 200);
 
     let spans = collector.trace(TRACE, 10).await;
-    println!("{}", tree(&spans, HOSTS_SPAN, 0));
+    println!("{}", tree(&spans, HOSTS_SPAN, 0).join("\n"));
     let ways: Vec<String> = spans.iter().map(|span| way(&spans, span)).collect();
     for expected in [
         "sign",
@@ -237,16 +237,15 @@ fn way(spans: &[Span], span: &Span) -> String {
     }
 }
 
-fn tree(spans: &[Span], parent: &str, depth: usize) -> String {
+/// A line for each span below a parent, those below it further to the right.
+fn tree(spans: &[Span], parent: &str, depth: usize) -> Vec<String> {
     let children = spans.iter().filter(|span| span.parent == parent);
-    children
-        .map(|span| {
-            let indent = "  ".repeat(depth);
-            let attributes: Vec<String> =
-                span.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            format!("{indent}{} {} {}\n{}", span.name, span.id, attributes.join(" "), tree(spans, &span.id, depth + 1))
-        })
-        .collect()
+    let lines = children.flat_map(|span| {
+        let attributes = span.attributes.iter().map(|(name, value)| format!(" {name}={value}"));
+        let line = format!("{}{} {}{}", "  ".repeat(depth), span.name, span.id, attributes.collect::<String>());
+        [vec![line], tree(spans, &span.id, depth + 1)].concat()
+    });
+    lines.collect()
 }
 
 /// Rotel's program, fetched once.
