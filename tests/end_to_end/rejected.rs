@@ -237,7 +237,7 @@ async fn records_of_strangers_harm_nobody() {
     .await;
     record(&deployment, "m2", json!({ "message": base64::encode(b"\xff\0\x1b") })).await;
     record(&deployment, "m3", json!({ "queue": "another" })).await;
-    record(&deployment, "m4", json!({ "message": base64::encode(&[b'x'; 65537]) })).await;
+    record(&deployment, "m4", json!({ "message": base64::encode(&vec![b'x'; 65537]) })).await;
     record(&deployment, "m5", json!({ "message": 5 })).await;
     for arguments in [&["list"][..], &["show", "m1"], &["show", "m2"]] {
         let ran = desk.run(&[&["rejected"], arguments].concat()).await;

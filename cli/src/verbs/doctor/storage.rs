@@ -182,7 +182,7 @@ async fn check_rights(name: &str, is_work: bool, client: &QueueClient, role: &st
             Ok(()) => report.ok(name, "allowed"),
             // Only who may delete a message is told that there is none; a bad number may be seen before the right is.
             Err(failure) if failure.is(400) => {
-                report.ok(name, format!("not refused, in a request that is wrong on purpose: {}", failure.code))
+                report.ok(name, format!("not refused, in a request that is wrong on purpose: {}", failure.code));
             }
             Err(failure) if failure.is(404) => {
                 report.ok(
