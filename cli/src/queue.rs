@@ -69,13 +69,15 @@ impl WorkQueue {
         }
     }
 
-    /// Takes a message back that nobody has received yet; whether there was one.
-    pub async fn take_back(&self, sent: &Sent) -> Result<bool, Error> {
+    /// Takes a message back that nobody has received yet; whether there was one, and `None` for who may not do that.
+    pub async fn take_back(&self, sent: &Sent) -> Result<Option<bool>, Error> {
         match self.client.delete_message(&sent.message_id, &sent.pop_receipt, None).await {
-            Ok(_) => Ok(true),
+            Ok(_) => Ok(Some(true)),
             // Another pop receipt counts once it has been received: 400 PopReceiptMismatch, or 404 where it is gone.
             Err(error) => match Failure::from(&error) {
-                failure if failure.is(404) || failure.code == "PopReceiptMismatch" => Ok(false),
+                failure if failure.is(404) || failure.code == "PopReceiptMismatch" => Ok(Some(false)),
+                // Whoever may send need not be allowed to delete.
+                failure if failure.is(403) => Ok(None),
                 failure => Err(failure.message.into()),
             },
         }

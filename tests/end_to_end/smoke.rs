@@ -85,6 +85,8 @@ async fn nothing_in_time_says_whether_anybody_took_the_message() {
     let desk = Desk::new(deployment.settings(&key));
     desk.run(&["smoke", "--wait", "1"]).await.exits(1, "nobody has taken the message");
     assert!(received(&deployment).await.is_empty(), "it has been taken back");
+    deployment.taps.queue.fail(Fault::status(403).method("DELETE"));
+    desk.run(&["smoke", "--wait", "1"]).await.exits(1, "who only may send cannot look");
 
     let world = World::with(queues()).await;
     world.deployment.taps.vault.fail(Fault::status(403).method("POST").path("/sign"));

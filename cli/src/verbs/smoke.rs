@@ -24,6 +24,10 @@ use crate::{
     text,
 };
 
+const NOBODY_TOOK_IT: &str = "nobody has taken the message from the queue, and it has been taken back: the app does not run, or \
+                              has another queue, or may not read it; see its log";
+const NOTHING_CAME_OF_IT: &str = "the app has taken the message from the queue, and no result came of it: it is handed back and \
+                                  tried again; see the app's log";
 /// The pause between two looks, and how it grows.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -166,13 +170,12 @@ impl Smoke {
         if let Some((name, record)) = self.given_up(sent).await? {
             return Ok(Outcome::Rejected(name, Box::new(record)));
         }
-        Ok(Outcome::Nothing(if self.queue.take_back(sent).await? {
-            "nobody has taken the message from the queue, and it has been taken back: the app does not run, or has another \
-             queue, or may not read it; see its log, and run `signet doctor`"
-        } else {
-            "the app has taken the message from the queue, and no result came of it: it is handed back and tried again; see \
-             the app's log, and run `signet doctor`"
-        }))
+        let what = match self.queue.take_back(sent).await? {
+            Some(true) => NOBODY_TOOK_IT,
+            Some(false) => NOTHING_CAME_OF_IT,
+            None => "the message may still be on the queue, and who only may send cannot look; see the app's log",
+        };
+        Ok(Outcome::Nothing(what))
     }
 
     /// The item's record if the host gave the message up, which gets another id on the poison queue.
@@ -202,7 +205,7 @@ impl Smoke {
                 eprintln!("REJECTED: {}: {}", text::visible(&record.reason), text::visible(&record.detail));
                 eprintln!("  record     {name}; `signet rejected show {}` shows it", text::visible(&record.message_id));
             }
-            Outcome::Nothing(why) => eprintln!("NO RESULT within {} s: {why}", options.wait),
+            Outcome::Nothing(why) => eprintln!("NO RESULT within {} s: {why}, and run `signet doctor`", options.wait),
         }
     }
 

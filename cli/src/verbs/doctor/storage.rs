@@ -118,10 +118,12 @@ pub(super) async fn check_queues(
     remote: &Remote,
     report: &mut Report,
 ) {
-    // The host creates the poison queue, so the role is needed on the account.
-    let role = principal.role("Storage Queue Data Contributor", &account_id(account(service)));
-    let create = format!("az storage queue create --account-name {} --auth-mode login -n {work}", account(service));
+    let account = account(service);
     for (name, is_work) in [(work.to_owned(), true), (format!("{work}-poison"), false)] {
+        // On each queue alone: nothing else in the account is the app's business.
+        let scope = format!("{}/queueServices/default/queues/{name}", account_id(account));
+        let role = principal.role("Storage Queue Data Contributor", &scope);
+        let create = format!("az storage queue create --account-name {account} --auth-mode login -n {name}");
         let client = match queue::client(remote, service.clone(), &name) {
             Ok(client) => client,
             Err(why) => return report.unknown(name, why.to_string()),
@@ -150,7 +152,10 @@ async fn check_presence(
             }
         }
         Err(error) if !is_work && Failure::from(&error).is(404) => {
-            report.ok(name, "not there: the host creates it with the first message that it gives up");
+            let remedy = format!("{create}; and then {role}");
+            let detail =
+                "not there: the host creates it with the first message that it gives up, if its role is on the account";
+            report.warning(name, detail, remedy);
         }
         Err(error) => {
             report.refused(name, &error, &[(403, role), (404, create)]);
