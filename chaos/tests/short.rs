@@ -21,7 +21,7 @@ async fn nothing_is_lost_or_doubled_while_everything_fails() {
     assert!(outcome.findings.all().is_empty(), "{report}");
     // It was chaos.
     assert!(outcome.kills.values().sum::<usize>() >= 12 && outcome.faults.values().sum::<u32>() > 100, "{report}");
-    assert!(outcome.counts["deliveries handed back"] > 10, "{report}");
+    assert!(outcome.counts["deliveries"] > outcome.messages() + 50, "{report}");
     println!("{:?} of {:?}", outcome.took, outcome.took_in_all);
     assert!(outcome.took_in_all < Duration::from_mins(10), "{report}");
 }
