@@ -185,9 +185,13 @@ async fn another_target_is_named_to_cargo() {
 /// The handler in a root directory of its own.
 #[cfg(target_os = "linux")]
 mod alone {
-    use std::net::TcpListener;
+    use std::{
+        fs::Permissions,
+        net::TcpListener,
+        os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    };
 
-    use signet::local::vault::KeySpec;
+    use signet::local::{stack::Deployment, vault::KeySpec};
 
     use super::*;
     use crate::{
@@ -239,7 +243,56 @@ mod alone {
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         settings.insert("SSL_CERT_FILE".to_owned(), "/roots.pem".to_owned());
         settings.insert("FUNCTIONS_CUSTOMHANDLER_PORT".to_owned(), port.to_string());
-        let mut handler = command.envs(&settings).stdout(Stdio::null()).spawn().unwrap();
+        signs(command.envs(&settings), port, &deployment).await;
+    }
+
+    /// As a platform mounts it: unpacked with the modes that Core Tools give or that the zip has, nothing to be written, and the
+    /// process that of a user who owns none of it.
+    #[tokio::test]
+    async fn it_signs_from_a_read_only_directory_as_another_user() {
+        const NOBODY: u32 = 65534;
+        let (package, _) = package().await;
+        for [binary, others, directories] in [[0o755, 0o644, 0o555], [0o777, 0o666, 0o555]] {
+            let place = tempfile::tempdir().unwrap();
+            let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+            let mut archive = ZipArchive::new(Cursor::new(&package["signet.zip"])).unwrap();
+            archive.extract(place.path().join("wwwroot")).unwrap();
+            let deployment = deployment().await;
+            let key = deployment.create_key("signing", KeySpec::P256).await.unwrap();
+            let mut settings = deployment.settings(&key);
+            let roots = place.path().join("roots.pem");
+            fs::copy(&settings["SSL_CERT_FILE"], &roots).unwrap();
+            set(&roots, 0o644);
+            settings.insert("SSL_CERT_FILE".to_owned(), roots.display().to_string());
+            let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+            settings.insert("FUNCTIONS_CUSTOMHANDLER_PORT".to_owned(), port.to_string());
+            let app = place.path().join("wwwroot");
+            for name in ["host.json", "sign/function.json", "poison/function.json"] {
+                set(&app.join(name), others);
+            }
+            set(&app.join("bin/handler"), binary);
+            for directory in ["sign", "poison", "bin", ""] {
+                set(&app.join(directory), directories);
+            }
+            set(place.path(), 0o555);
+
+            let mut command = Command::new(app.join("bin/handler"));
+            command.current_dir(&app).env_clear().envs(&settings).stdin(Stdio::null()).kill_on_drop(true);
+            // Only root may be somebody else.
+            if fs::metadata("/proc/self").unwrap().uid() == 0 {
+                command.uid(NOBODY).gid(NOBODY);
+            }
+            signs(&mut command, port, &deployment).await;
+            for directory in ["sign", "poison", "bin", ""] {
+                set(&app.join(directory), 0o755);
+            }
+            set(place.path(), 0o755);
+        }
+    }
+
+    /// Starts a handler and has it sign an item.
+    async fn signs(command: &mut Command, port: u16, deployment: &Deployment) {
+        let mut handler = command.stdout(Stdio::null()).spawn().unwrap();
         eventually("a handler that listens", async || {
             tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)
         })
