@@ -39,9 +39,10 @@ impl JwkSet {
         Ok(Self { keys, others: others.collect() })
     }
 
-    /// Reads a set, or one key, which is a set of its own.
+    /// Reads a set, or one key, which is a set of its own. What has `keys` is a set, whatever else it has (RFC 7517, section 5).
     pub fn parse_set_or_key(text: &str) -> Result<Self, String> {
-        let is_key = Members::parse(text).is_ok_and(|members| members.value("kty").is_some());
+        let is_key = |members: Members<'_>| members.value("kty").is_some() && members.value("keys").is_none();
+        let is_key = Members::parse(text).is_ok_and(is_key);
         if is_key { Ok(Self { keys: vec![text.trim().to_owned()], others: Vec::new() }) } else { Self::parse(text) }
     }
 
@@ -279,6 +280,8 @@ mod tests {
         let alone = JwkSet::parse_set_or_key(&key).expect("a key");
         assert_eq!((alone.len(), alone.contains("1")), (1, true));
         assert_eq!(JwkSet::parse_set_or_key(SET).expect("a set").len(), 2);
+        let with_kty = SET.replacen('{', r#"{"kty":"set","#, 1);
+        assert_eq!(JwkSet::parse_set_or_key(&with_kty).expect("a set").len(), 2);
         assert!(JwkSet::parse(&key).is_err() && JwkSet::parse_set_or_key("{}").is_err());
     }
 
