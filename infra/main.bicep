@@ -96,6 +96,12 @@ param appSubnetPrefix string = '10.90.0.0/24'
 @description('Subnet of the private endpoints within networkPrefix.')
 param endpointSubnetPrefix string = '10.90.1.0/24'
 
+@description('Address ranges besides the app subnet that may reach the private endpoints: senders, operators, runners.')
+param clientPrefixes array = []
+
+@description('Resource ids of the virtual networks, besides the one that is made here, in which the names of the endpoints resolve. Each must be peered, too.')
+param linkedNetworks array = []
+
 @description('Who is told of alerts, by mail; empty: they are only shown in the portal.')
 param alertEmail string = ''
 
@@ -238,6 +244,8 @@ module network 'modules/network.bicep' = if (privateNetworking) {
     addressPrefix: networkPrefix
     appSubnetPrefix: appSubnetPrefix
     endpointSubnetPrefix: endpointSubnetPrefix
+    clientPrefixes: clientPrefixes
+    linkedNetworks: linkedNetworks
     vaultId: vault.outputs.id
     dataAccountId: data.outputs.id
     hostAccountId: host.outputs.id
@@ -313,4 +321,10 @@ output SIGNET_KEY string = vault.outputs.keyUri
 output SIGNET_QUEUE string = queueName
 output SIGNET_RESULTS string = '${data.outputs.blobEndpoint}${resultsContainer}'
 output SIGNET_REJECTED string = '${data.outputs.blobEndpoint}${rejectedContainer}'
+output SIGNET_SOURCES string = app.outputs.sources
 output WorkQueue__queueServiceUri string = data.outputs.queueEndpoint
+// What a run on your own machine and role assignments need besides.
+output SIGNET_VAULT string = vault.outputs.name
+output SIGNET_DATA_ACCOUNT string = data.outputs.name
+output SIGNET_HOST_ACCOUNT string = host.outputs.name
+output SIGNET_SIGNER_ROLE string = roles.outputs.signerRole

@@ -142,3 +142,4 @@ resource appSettings 'Microsoft.Web/sites/config@2024-11-01' = {
 }
 
 output name string = app.name
+output sources string = sources

@@ -5,6 +5,8 @@ param tags object
 param addressPrefix string
 param appSubnetPrefix string
 param endpointSubnetPrefix string
+param clientPrefixes array
+param linkedNetworks array
 param vaultId string
 param dataAccountId string
 param hostAccountId string
@@ -21,6 +23,23 @@ var targets = [
   { name: 'data-queue', id: dataAccountId, part: 'queue', zone: 1 }
   { name: 'host-blob', id: hostAccountId, part: 'blob', zone: 0 }
   { name: 'vault', id: vaultId, part: 'vault', zone: 2 }
+]
+
+// Senders, operators and runners. A rule without any source is refused, so without them there is none.
+var clients = empty(clientPrefixes) ? [] : [
+  {
+    name: 'clients'
+    properties: {
+      priority: 110
+      direction: 'Inbound'
+      access: 'Allow'
+      protocol: 'Tcp'
+      sourceAddressPrefixes: clientPrefixes
+      sourcePortRange: '*'
+      destinationAddressPrefix: endpointSubnetPrefix
+      destinationPortRange: '443'
+    }
+  }
 ]
 
 // What has no private endpoint (Application Insights, the host's extension bundle) is reached from one known address.
@@ -63,7 +82,7 @@ resource endpointRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
   location: location
   tags: tags
   properties: {
-    securityRules: [
+    securityRules: concat([
       {
         name: 'app'
         properties: {
@@ -90,7 +109,7 @@ resource endpointRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
           destinationPortRange: '*'
         }
       }
-    ]
+    ], clients)
   }
 }
 
@@ -167,6 +186,22 @@ resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01
       registrationEnabled: false
       virtualNetwork: {
         id: network.id
+      }
+    }
+  }
+]
+
+// Each of the other networks with each zone. The name must differ for each network of a zone.
+resource otherLinks 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [
+  for i in range(0, length(zoneNames) * length(linkedNetworks)): {
+    parent: zones[i % length(zoneNames)]
+    name: 'client-${uniqueString(linkedNetworks[i / length(zoneNames)])}'
+    location: 'global'
+    tags: tags
+    properties: {
+      registrationEnabled: false
+      virtualNetwork: {
+        id: linkedNetworks[i / length(zoneNames)]
       }
     }
   }

@@ -179,3 +179,6 @@ resource telemetryPublisher 'Microsoft.Authorization/roleAssignments@2022-04-01'
     principalType: 'ServicePrincipal'
   }
 }
+
+// The bare id: the Azure CLI takes that as a role, and refuses the id of a resource in a group.
+output signerRole string = signer.name

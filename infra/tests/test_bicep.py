@@ -7,7 +7,7 @@ import tree_sitter_bicep
 from bicep import FILES, INFRA, MAIN, body
 
 FUNCTIONS = {
-    "concat", "empty", "endsWith", "environment", "guid", "join", "loadTextContent", "replace", "resourceGroup", "startsWith",
+    "concat", "empty", "endsWith", "environment", "guid", "join", "length", "loadTextContent", "range", "replace", "resourceGroup", "startsWith",
     "string", "subscription", "subscriptionResourceId", "tenant", "toLower", "union", "uniqueString",
 }
 FILE_CASES = pytest.mark.parametrize("name", FILES)

@@ -236,9 +236,56 @@ def test_the_readme_has_every_parameter():
     assert set(re.findall(r"(?m)^\| `(\w+)`", table)) == set(MAIN.parameters)
     variables = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
     for name, parameter in variables.items():
-        variable = re.match(r"\$\{(\w+)", parameter["value"])[1]
         row, = re.findall(rf"(?m)^\| `{name}` .*$", table)
-        assert f"`{variable}`" in row, row
+        variable = re.match(r"\$\{(\w+)", str(parameter["value"]))
+        # azd puts in who has signed in for the principal, whatever `azd env set` says; a list is written into the file.
+        is_settable = variable and not variable[1].startswith("AZURE_PRINCIPAL_")
+        assert (f"`{variable[1]}`" if is_settable else "`main.parameters.json`") in row, row
+
+
+NETWORK = FILES["modules/network.bicep"]
+
+
+def test_the_endpoints_admit_the_app_and_who_is_named_and_nobody_else():
+    (rules,) = [made for symbol, made in NETWORK.of_type("Microsoft.Network/networkSecurityGroups") if symbol == "endpointRules"]
+    given = rules["properties"]["securityRules"]["function"]
+    assert given["type"] == "concat"
+    always, named = list(given["parameters"].values())[:2]
+    always = {rule["name"]: rule["properties"] for rule in always}
+    assert always["app"]["sourceAddressPrefix"] == "appSubnetPrefix"
+    assert (always["nobody-else"]["access"], always["nobody-else"]["sourceAddressPrefix"]) == ("Deny", "*")
+    assert named == "clients"
+    text = NETWORK.text.split("var clients = ")[1].split("\n]\n")[0]
+    assert text.startswith("empty(clientPrefixes) ? [] : [")
+    for line in ("access: 'Allow'", "protocol: 'Tcp'", "sourceAddressPrefixes: clientPrefixes", "destinationPortRange: '443'"):
+        assert f"\n      {line}\n" in text, line
+    priority = int(re.search(r"priority: (\d+)", text)[1])
+    assert always["app"]["priority"] < priority < always["nobody-else"]["priority"]
+
+
+def test_every_linked_network_finds_every_zone():
+    links = dict(NETWORK.of_type("Microsoft.Network/privateDnsZones/virtualNetworkLinks"))
+    assert set(links) == {"links", "otherLinks"}
+    # i counts zones within networks, so that each pair comes once.
+    pairs = NETWORK.text.split("resource otherLinks ")[1].split("\n]\n")[0]
+    assert "for i in range(0, length(zoneNames) * length(linkedNetworks))" in pairs
+    assert "parent: zones[i % length(zoneNames)]" in pairs
+    assert "id: linkedNetworks[i / length(zoneNames)]" in pairs
+
+
+def test_outputs_have_what_the_readme_takes_from_them():
+    taken = set(re.findall(r"azd env get-value (\w+)", README)) | set(re.findall(r"\$\{?(SIGNET_\w+|WorkQueue__\w+)", README))
+    known_to_azd = {"AZURE_SUBSCRIPTION_ID", "AZURE_ENV_NAME"}
+    assert len(taken) > 8
+    assert not taken - set(MAIN.outputs) - known_to_azd
+
+
+def test_azd_is_new_enough_to_leave_a_zip_as_it_is():
+    azure = yaml.safe_load((ROOT / "azure.yaml").read_text())
+    least = re.fullmatch(r">= (\d+\.\d+\.\d+)", azure["requiredVersions"]["azd"])[1]
+    assert f"{least} or newer" in README
+    # `language: custom` is an alpha feature of azd, which refuses to load the project without it.
+    assert "azd config set alpha.language.custom on" in README
 
 
 def test_azd_deploys_the_package_to_the_app():
