@@ -292,7 +292,7 @@ mod alone {
 
     /// Starts a handler and has it sign an item.
     async fn signs(command: &mut Command, port: u16, deployment: &Deployment) {
-        let mut handler = command.stdout(Stdio::null()).spawn().unwrap();
+        let mut handler = command.stdout(Stdio::null()).spawn().expect("a handler that starts");
         eventually("a handler that listens", async || {
             tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)
         })
@@ -301,8 +301,8 @@ mod alone {
         let item = invocation(r#"{"id":"alone","payload":1}"#);
         let answer = exchange(port, "POST", "/sign", item.as_bytes()).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let result = deployment.results().unwrap().blob_client("alone.jws.json");
+        let result = deployment.results().expect("the container").blob_client("alone.jws.json");
         assert!(result.get_properties(None).await.is_ok(), "the result stands");
-        handler.kill().await.unwrap();
+        handler.kill().await.expect("it ends");
     }
 }
