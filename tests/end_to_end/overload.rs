@@ -93,7 +93,7 @@ async fn memory_is_bounded_by_bytes_as_well() {
 
 #[tokio::test]
 async fn a_host_that_is_slow_or_gone_leaves_nothing_behind() {
-    let world = World::with(Setup::default().setting("SIGNET_DEADLINE", "2")).await;
+    let world = World::with(Setup::default().setting("SIGNET_DEADLINE", "5")).await;
     assert!(world.sign(&item(0)).await.outcome.succeeded());
     world.settled().await;
     let before = descriptors(&world);
@@ -107,7 +107,7 @@ async fn a_host_that_is_slow_or_gone_leaves_nothing_behind() {
     slow.write(format!("{head}{}", &body[..body.len() / 2]).as_bytes()).await;
     let answer = slow.answer().await;
     assert_eq!((answer.status, answer.code()), (408, "deadline"));
-    assert!((2..4).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert!((5..10).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
 
     // Gone in the middle of the head, of the body, and while the item is under way.
     for part in [&b"POST /sign HT"[..], head.as_bytes(), format!("{head}{}", &body[..20]).as_bytes()] {
@@ -118,8 +118,8 @@ async fn a_host_that_is_slow_or_gone_leaves_nothing_behind() {
     for _ in 0..20 {
         Connection::open(port).await.write(format!("{head}{body}").as_bytes()).await;
     }
-    // The items' own connections, to the vault and to storage, are kept for the next ones.
-    let are_closed = async || (descriptors(&world) <= before + 40).then_some(());
+    // The items' own connections are kept for the next ones: up to 64 to the vault, and as many to storage.
+    let are_closed = async || (descriptors(&world) <= before + 128).then_some(());
     eventually("the end of the connections", are_closed).await;
     eventually("the item's result", async || world.result("1.jws.json").await).await;
     assert!(world.sign(&item(2)).await.outcome.succeeded());

@@ -22,6 +22,7 @@ use signet::local::{
     app::AppRoot,
     host::{Framing, Host, HostOptions, Message, Post, Reply},
     stack::{Deployment, Stack},
+    tap::Exchange,
     vault::KeySpec,
 };
 use signet_core::jwks::{self, JwkSet};
@@ -260,11 +261,15 @@ impl World {
         self.deployment.taps.vault.count(|exchange| exchange.path.ends_with("/sign"))
     }
 
-    /// Waits for the handler's first look at the key's versions, a second after the start: nothing more comes by itself.
+    /// Waits for the handler's first look at the key's versions, a second after the start, and for the second look at the
+    /// key set, which follows it: nothing more comes by itself.
     pub(crate) async fn settled(&self) {
-        let vault = &self.deployment.taps.vault;
-        eventually("a look at the versions", async || {
-            (vault.count(|seen| seen.path.ends_with("/versions") && seen.status == Some(200)) > 0).then_some(())
+        let taps = &self.deployment.taps;
+        eventually("a look at the versions and at the key set", async || {
+            let looks = taps.vault.count(|seen| seen.path.ends_with("/versions") && seen.status == Some(200));
+            let is_read = |seen: &Exchange| seen.method == "GET" && seen.status.is_some();
+            let reads = taps.blob.count(|seen| is_read(seen) && seen.path.contains("jwks.json"));
+            (looks > 0 && reads > 1).then_some(())
         })
         .await;
     }
