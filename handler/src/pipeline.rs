@@ -144,7 +144,6 @@ impl Job<'_> {
                     && (source.name_in(&app.settings.rejected).is_some()
                         || is_own_record(app, &id) && app.sources.find(source).is_none())
                 {
-                    self.trail.is_about(&id);
                     return Ok(Fate::Ignored);
                 }
                 Input::Blob(self.allowed(source)?)

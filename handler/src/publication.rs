@@ -13,40 +13,46 @@ use crate::{fault, results::Container, retry::pause};
 pub(crate) struct Publication(Mutex<Option<(JwkSet, Option<Etag>)>>);
 
 impl Publication {
-    /// Reads the key set if that has not been done, for the token and the connection that come with it.
+    /// Reads the key set if that has not been done, for the token and the connection that come with it, however long it takes.
     pub(crate) async fn load(&self, results: &Container, report: impl Fn(&Failure)) {
         let mut known = self.0.lock().await;
         if known.is_none() {
-            *known = Some(read(results, &report).await);
+            *known = Some(with_patience("key set", report, || read(results)).await);
         }
     }
 
     /// Which of these keys are not published. The key set is read anew: somebody may have taken ours away.
+    ///
+    /// # Errors
+    /// It cannot be read now.
     pub(crate) async fn lacking<'a>(
         &self,
         kids: impl Iterator<Item = &'a str>,
         results: &Container,
-        report: impl Fn(&Failure),
-    ) -> Vec<String> {
+    ) -> Result<Vec<String>, Failure> {
         let mut known = self.0.lock().await;
-        let (set, etag) = read(results, &report).await;
+        *known = None;
+        let (set, etag) = read(results).await?;
         let lacking = kids.filter(|kid| !set.contains(kid)).map(str::to_owned).collect();
         *known = Some((set, etag));
-        lacking
+        Ok(lacking)
     }
 
-    /// Returns once all of these keys are published, for as long as that takes.
-    pub(crate) async fn publish(&self, keys: &[(&str, &PublicKey)], results: &Container, report: impl Fn(&Failure)) {
+    /// Publishes all of these keys, unless they are.
+    ///
+    /// # Errors
+    /// The key set cannot be read or written now.
+    pub(crate) async fn publish(&self, keys: &[(&str, &PublicKey)], results: &Container) -> Result<(), Failure> {
         let mut known = self.0.lock().await;
-        let mut failures = 0_u32;
+        let mut races = 0_u32;
         loop {
             let (mut set, etag) = match known.take() {
                 Some(known) => known,
-                None => read(results, &report).await,
+                None => read(results).await?,
             };
             if keys.iter().all(|(kid, _)| set.contains(kid)) {
                 *known = Some((set, etag));
-                return;
+                return Ok(());
             }
             for (kid, public) in keys {
                 set.add(kid, public);
@@ -54,41 +60,58 @@ impl Publication {
             let failure = match results.publish_key_set(&set, etag).await {
                 Ok(etag) => {
                     *known = Some((set, etag));
-                    return;
+                    return Ok(());
                 }
-                Err(error) => Failure::from(&error),
+                Err(error) => settled(results, &error),
             };
-            failures = failures.saturating_add(1);
             // Somebody else has published in between: their keys must not be lost, so all is read again. But a race is not
             // lost for ever.
-            if !is_race(&failure) || failures > RACES {
-                report(&failure);
-                settle(results, &failure);
-                pause("publication of a key", failures, &failure).await;
+            races = races.saturating_add(1);
+            if !is_race(&failure) || races > RACES {
+                return Err(failure);
             }
         }
     }
+
+    /// Returns once all of these keys are published, for as long as that takes.
+    pub(crate) async fn publish_at_last(
+        &self,
+        keys: &[(&str, &PublicKey)],
+        results: &Container,
+        report: impl Fn(&Failure),
+    ) {
+        with_patience("publication of a key", report, || self.publish(keys, results)).await;
+    }
 }
 
-async fn read(results: &Container, report: &impl Fn(&Failure)) -> (JwkSet, Option<Etag>) {
+/// Tries until it succeeds, and reports each failure.
+async fn with_patience<T>(
+    what: &str,
+    report: impl Fn(&Failure),
+    mut attempt: impl AsyncFnMut() -> Result<T, Failure>,
+) -> T {
     let mut failures = 0_u32;
     loop {
-        let attempt = async {
-            results.credential().get_token(&[STORAGE_SCOPE], None).await?;
-            results.key_set().await
-        };
-        let failure = match attempt.await {
-            Ok(read) => {
-                fault::point("keyset.read");
-                return read;
-            }
-            Err(error) => Failure::from(&error),
+        let failure = match attempt().await {
+            Ok(value) => return value,
+            Err(failure) => failure,
         };
         failures = failures.saturating_add(1);
         report(&failure);
-        settle(results, &failure);
-        pause("key set", failures, &failure).await;
+        pause(what, failures, &failure).await;
     }
+}
+
+async fn read(results: &Container) -> Result<(JwkSet, Option<Etag>), Failure> {
+    let attempt = async {
+        results.credential().get_token(&[STORAGE_SCOPE], None).await?;
+        results.key_set().await
+    };
+    let read = attempt.await.map_err(|error| settled(results, &error));
+    if read.is_ok() {
+        fault::point("keyset.read");
+    }
+    read
 }
 
 /// The conditions of the upload did not hold; a lease or an immutability policy has codes of its own.
@@ -98,9 +121,11 @@ fn is_race(failure: &Failure) -> bool {
 
 const RACES: u32 = 5;
 
-/// A refused token is forgotten.
-fn settle(results: &Container, failure: &Failure) {
+/// What went wrong; a refused token is forgotten.
+fn settled(results: &Container, error: &azure_core::Error) -> Failure {
+    let failure = Failure::from(error);
     if failure.refuses_token() {
         results.credential().distrust();
     }
+    failure
 }

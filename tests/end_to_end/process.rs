@@ -13,7 +13,8 @@ use signet::local::{
     vault::KeySpec,
 };
 use tokio::{
-    process::{Child, Command},
+    io::AsyncReadExt as _,
+    process::{Child, ChildStdout, Command},
     time::timeout,
 };
 
@@ -22,7 +23,7 @@ use crate::{
     world::{Setup, World, app_root, deployment, eventually},
 };
 
-const PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
+pub(crate) const PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
 
 type Settings = BTreeMap<String, String>;
 
@@ -45,7 +46,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// Settings of a deployment, with a port that is free.
-fn complete(deployment: &Deployment, key: &str) -> Settings {
+pub(crate) fn complete(deployment: &Deployment, key: &str) -> Settings {
     let mut settings = deployment.settings(key);
     settings.insert(PORT.to_owned(), free_port().to_string());
     settings
@@ -281,26 +282,32 @@ async fn another_host_takes_over_when_the_first_dies_mid_item() {
 #[cfg(unix)]
 #[tokio::test]
 async fn it_ends_when_its_parent_is_killed() {
-    use tokio::io::AsyncReadExt as _;
-
     let deployment = deployment().await;
     let key = deployment.create_key("signing", KeySpec::P256).await.expect("it works");
     let settings = complete(&deployment, &key);
-    let port: u16 = settings[PORT].parse().unwrap();
-    let mut parent = Command::new("/bin/sh");
-    parent.args(["-c", r#""$0" & wait"#]).arg(app_root().await.join("bin/handler")).env_clear().envs(&settings);
-    parent.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-    let mut parent: Child = parent.spawn().unwrap();
-    let mut output = parent.stdout.take().unwrap();
-    let answers = async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop);
-    eventually("a handler that listens", answers).await;
+    let (mut parent, mut output) = with_parent(&settings).await;
 
     parent.kill().await.expect("it works");
     // The handler alone still holds the pipe.
     let mut said = String::new();
     timeout(Duration::from_secs(8), output.read_to_string(&mut said)).await.expect("an end soon after").unwrap();
     assert!(said.contains("the Functions host is gone"), "{said}");
-    assert!(answers().await.is_none());
+    let port: u16 = settings[PORT].parse().unwrap();
+    assert!(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err());
+}
+
+/// A handler that listens, below a shell that may be killed; and what both print.
+#[cfg(unix)]
+pub(crate) async fn with_parent(settings: &BTreeMap<String, String>) -> (Child, ChildStdout) {
+    let mut parent = Command::new("/bin/sh");
+    parent.args(["-c", r#""$0" & wait"#]).arg(app_root().await.join("bin/handler")).env_clear().envs(settings);
+    parent.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut parent = parent.spawn().expect("a shell");
+    let output = parent.stdout.take().expect("it is piped");
+    let port: u16 = settings[PORT].parse().expect("a port");
+    let answers = async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop);
+    eventually("a handler that listens", answers).await;
+    (parent, output)
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use azure_core::http::RequestContent;
 use futures::future::join_all;
 use signet::{
     local::{
@@ -46,6 +47,12 @@ impl World {
 
     async fn published(&self, kid: &str) -> bool {
         self.keys().await.contains(kid)
+    }
+
+    /// Puts something in place of the key set.
+    async fn put_key_set(&self, text: &[u8]) {
+        let set = self.deployment.results().expect("the container").blob_client(jwks::BLOB_NAME);
+        set.upload(RequestContent::from(text.to_vec()), None).await.expect("an upload");
     }
 
     async fn all_verify(&self) {
@@ -444,4 +451,54 @@ async fn a_pinned_version_whose_time_is_over_says_so_and_comes_back() {
     assert!(begun.elapsed() < Duration::from_secs(5), "handed back at once: {:?}", begun.elapsed());
     world.deployment.vault.update_attributes(VAULT, "signing", None, times(now() + 600)).expect("set");
     assert_eq!(world.signer("a").await, pinned);
+}
+
+/// Whoever disables a version for good, and takes it out of the key set, does not find it there again.
+#[tokio::test]
+async fn a_disabled_pinned_version_is_not_published_again() {
+    let deployment = Arc::new(deployment().await);
+    let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
+    let pinned =
+        deployment.vault.key(VAULT, "signing", None).expect("a key")["key"]["kid"].as_str().expect("kid").to_owned();
+    let world = World::around(deployment, key, attentive().setting("SIGNET_KEY", pinned.clone())).await;
+    assert_eq!(world.signer("a").await, pinned);
+    let vault = &world.deployment.vault;
+    vault.update_attributes(VAULT, "signing", None, enabled(false)).expect("disabled");
+    eventually("an item that is handed back", async || {
+        (!world.sign(r#"{"id":"b","payload":1}"#).await.outcome.succeeded()).then_some(())
+    })
+    .await;
+    world.put_key_set(br#"{"keys":[]}"#).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!world.published(&pinned).await);
+    vault.update_attributes(VAULT, "signing", None, enabled(true)).expect("enabled");
+    eventually("its publication", async || world.published(&pinned).await.then_some(())).await;
+    eventually("a signature", async || world.sign(r#"{"id":"c","payload":1}"#).await.outcome.succeeded().then_some(()))
+        .await;
+}
+
+/// While the key set cannot be kept up, the published version goes on signing, no other is used, and one that may not sign any
+/// more is left at once.
+#[tokio::test]
+async fn a_key_set_that_is_broken_stops_no_look_at_the_vault() {
+    let deployment = Arc::new(deployment().await);
+    let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
+    let world = World::around(deployment, key, attentive()).await;
+    let first = world.signer("a").await;
+    world.put_key_set(b"{").await;
+    world.logged("the key set is not kept up").await;
+    let second = world.deployment.vault.rotate(VAULT, "signing").await.expect("a version");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(world.signer("b").await, first, "the new version cannot be published");
+
+    let version = first.rsplit_once('/').map(|(_, version)| version);
+    world.deployment.vault.update_attributes(VAULT, "signing", version, enabled(false)).expect("disabled");
+    let begun = Instant::now();
+    let reply = world.sign(r#"{"id":"c","payload":1}"#).await;
+    assert_eq!(reply.status, Some(503), "{}", reply.outcome);
+    assert!(begun.elapsed() < Duration::from_secs(15), "handed back at once: {:?}", begun.elapsed());
+
+    world.put_key_set(br#"{"keys":[]}"#).await;
+    eventually("the new version", async || world.published(&second).await.then_some(())).await;
+    assert_eq!(world.signer("d").await, second);
 }

@@ -9,16 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signet::local::tap::Fault;
+use signet::local::{tap::Fault, vault::KeySpec};
 use tokio::{
+    io::AsyncReadExt as _,
     net::TcpListener,
     process::{Child, Command},
+    time::timeout,
 };
 
 use crate::{
-    process::free_port,
-    wire::{Connection, invocation},
-    world::{Setup, World, eventually},
+    process::{PORT, complete, free_port, with_parent},
+    wire::{Connection, exchange, invocation},
+    world::{Setup, World, deployment, eventually},
 };
 
 const ROTEL: &str = "0.0.1a15";
@@ -96,6 +98,34 @@ async fn what_fails_is_a_span_with_its_error() {
     assert_eq!(item.attributes["signet.outcome"], "Str(handed back)");
     let posts = spans.iter().filter(|span| way(&spans, span) == "sign / sign / KeyVault.sign / POST");
     assert!(posts.filter(|span| span.status == "STATUS_CODE_ERROR").count() > 1, "each try has its span: {spans:#?}");
+}
+
+/// What is waiting to be sent goes out when the host is gone, long before its time.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_waits_is_sent_at_the_end() {
+    let collector = Collector::start().await;
+    let deployment = deployment().await;
+    let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
+    let mut settings = complete(&deployment, &key);
+    for (name, value) in [
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("{}/v1/traces", collector.endpoint())),
+        ("OTEL_BSP_SCHEDULE_DELAY", "60000".to_owned()),
+    ] {
+        settings.insert(name.to_owned(), value);
+    }
+    let (mut parent, mut output) = with_parent(&settings).await;
+    let port = settings[PORT].parse().expect("a port");
+    let body = invocation(r#"{"id":"the-last","payload":1}"#);
+    assert_eq!(exchange(port, "POST", "/sign", body.as_bytes()).await.status, 200);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!collector.output().contains("the-last"), "it is not time yet");
+
+    parent.kill().await.expect("it works");
+    collector.says("signet.item.id: Str(the-last)").await;
+    let mut said = String::new();
+    timeout(Duration::from_secs(8), output.read_to_string(&mut said)).await.expect("an end soon after").expect("text");
+    assert!(said.contains("the Functions host is gone"), "{said}");
 }
 
 /// A collector that takes connections and answers nothing.

@@ -34,7 +34,9 @@ impl Keys {
             Ok(())
         };
         let ((key, life), ()) = tokio::try_join!(self.first_fitting(seat, around.settings), load)?;
-        around.publication.publish(&[(&key.kid, &key.public)], around.results, report).await;
+        if life.is_enabled() {
+            around.publication.publish_at_last(&[(&key.kid, &key.public)], around.results, report).await;
+        }
         tracing::info!(kid = key.kid, alg = key.algorithm.name(), key = key.public.kind(), "ready");
         self.offer(seat, Arc::new(key), life);
 
@@ -52,14 +54,19 @@ impl Keys {
                     failures = 0;
                     wait = next.min(around.settings.key_refresh);
                 }
-                Err(error) => {
-                    let failure = Failure::from(&error);
+                Err(unseen) => {
                     failures = failures.saturating_add(1);
                     wait = backoff(failures).min(around.settings.key_refresh);
-                    if failure.refuses_token() {
-                        seat.vault.credential().distrust();
+                    let (vault, error) = (seat.vault.host(), &unseen.failure().message);
+                    match &unseen {
+                        Unseen::Vault(failure) => {
+                            if failure.refuses_token() {
+                                seat.vault.credential().distrust();
+                            }
+                            tracing::warn!(vault, failures, error, "versions not seen");
+                        }
+                        Unseen::KeySet(_) => tracing::warn!(vault, failures, error, "the key set is not kept up"),
                     }
-                    tracing::warn!(vault = seat.vault.host(), failures, error = failure.message, "versions not seen");
                 }
             }
             self.change(seat, |state| state.looked = Some(begun));
@@ -140,7 +147,7 @@ impl Keys {
     }
 
     /// Publishes every enabled version, then signs with the newest that can. How long nothing will change by itself.
-    async fn follow(&self, seat: &Seat, around: &Surroundings<'_>) -> azure_core::Result<Duration> {
+    async fn follow(&self, seat: &Seat, around: &Surroundings<'_>) -> Result<Duration, Unseen> {
         let vault = &seat.vault;
         let now = OffsetDateTime::now_utc();
         if vault.is_pinned() {
@@ -153,46 +160,39 @@ impl Keys {
                 let KeyVersion { kid, life, .. } = vault.look_up().await?;
                 vec![Listed { kid, life }]
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
-        let report = |failure: &Failure| self.change(seat, |state| state.failure = Some(failure.clone()));
-
-        let enabled = versions.iter().filter(|version| version.life.is_enabled()).map(|version| version.kid.as_str());
-        let mut publics: Vec<(String, PublicKey)> = Vec::new();
-        for kid in around.publication.lacking(enabled, around.results, report).await {
-            match vault.get(&kid).await {
-                Ok(KeyVersion { public: Ok(public), .. }) => publics.push((kid, public)),
-                Ok(_) => tracing::debug!(kid, "a version that cannot sign here"),
-                // It was deleted or disabled just now.
-                Err(error) if matches!(Failure::from(&error).status, Some(403 | 404)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let publics: Vec<(&str, &PublicKey)> = publics.iter().map(|(kid, public)| (kid.as_str(), public)).collect();
-        around.publication.publish(&publics, around.results, report).await;
-
+        let published = publish_enabled(seat, &versions, around).await;
+        // What must not sign any more is left at once, whatever became of the key set.
         self.adopt(seat, &versions, around).await?;
-        tracing::debug!(vault = vault.host(), versions = versions.len(), published = publics.len(), "timeline");
+        let published = published?;
+        tracing::debug!(vault = vault.host(), versions = versions.len(), published, "timeline");
         let change = versions.iter().filter_map(|version| version.life.until_change(now)).min();
         Ok(change.unwrap_or(Duration::MAX))
     }
 
-    /// A pinned version stays; but its times may have been changed, or its publication taken away.
-    async fn follow_pinned(&self, seat: &Seat, around: &Surroundings<'_>) -> azure_core::Result<Duration> {
+    /// A pinned version stays; but its times may have been changed, or its publication taken away. While it is disabled it is
+    /// not published again: that may have been taken away for good.
+    async fn follow_pinned(&self, seat: &Seat, around: &Surroundings<'_>) -> Result<Duration, Unseen> {
         let version = seat.vault.look_up().await?;
         let life = version.life;
+        let mut published = Ok(());
         if let Ok(key) = fit(version, around.settings) {
-            let report = |failure: &Failure| self.change(seat, |state| state.failure = Some(failure.clone()));
-            if !around.publication.lacking([key.kid.as_str()].into_iter(), around.results, report).await.is_empty() {
-                around.publication.publish(&[(&key.kid, &key.public)], around.results, report).await;
+            if life.is_enabled() {
+                published = publish_again(&key, around).await;
             }
-            self.offer(seat, Arc::new(key), life);
+            let is_in_use = seat.state().key.is_some();
+            match &published {
+                Err(failure) if !is_in_use => self.settle_without(seat, failure.clone()),
+                _ => self.offer(seat, Arc::new(key), life),
+            }
         }
+        published.map_err(Unseen::KeySet)?;
         Ok(life.until_change(OffsetDateTime::now_utc()).unwrap_or(Duration::MAX))
     }
 
     /// Signs with the newest version that can sign and does what is asked for, from now on.
-    async fn adopt(&self, seat: &Seat, versions: &[Listed], around: &Surroundings<'_>) -> azure_core::Result<()> {
+    async fn adopt(&self, seat: &Seat, versions: &[Listed], around: &Surroundings<'_>) -> Result<(), Unseen> {
         let now = OffsetDateTime::now_utc();
         let mut usable: Vec<&Listed> = versions.iter().filter(|version| version.life.can_sign(now)).collect();
         usable.sort_by_key(|version| std::cmp::Reverse(version.life.created));
@@ -203,24 +203,30 @@ impl Keys {
             let current = seat.vault.look_up().await?.kid;
             usable.sort_by_key(|version| version.kid != current);
         }
-        let report = |failure: &Failure| self.change(seat, |state| state.failure = Some(failure.clone()));
+        let mut unpublished = None;
         for Listed { kid, life } in usable {
             let in_use = seat.state().key.as_ref().map(|usable| Arc::clone(&usable.key));
             if let Some(key) = in_use.filter(|key| key.kid == *kid) {
                 self.set_key(seat, Usable { key, life: *life });
                 return Ok(());
             }
-            match fit(seat.vault.get(kid).await?, around.settings) {
-                Ok(key) => {
-                    around.publication.publish(&[(&key.kid, &key.public)], around.results, report).await;
+            let key = match fit(seat.vault.get(kid).await?, around.settings) {
+                Ok(key) => key,
+                Err(cause) => {
+                    tracing::error!(kid, cause, "a newer version is not used");
+                    continue;
+                }
+            };
+            match around.publication.publish(&[(&key.kid, &key.public)], around.results).await {
+                Ok(()) => {
                     tracing::info!(kid = key.kid, alg = key.algorithm.name(), "now signing with");
                     self.set_key(seat, Usable { key: Arc::new(key), life: *life });
                     return Ok(());
                 }
-                Err(cause) => tracing::error!(kid, cause, "a newer version is not used"),
+                Err(failure) => unpublished = Some(failure),
             }
         }
-        self.settle_without(seat);
+        self.settle_without(seat, unpublished.unwrap_or_else(|| Failure::from(&seat.vault.nothing_usable())));
         Ok(())
     }
 
@@ -229,14 +235,60 @@ impl Keys {
         if life.can_sign(OffsetDateTime::now_utc()) {
             self.set_key(seat, Usable { key, life });
         } else {
-            self.settle_without(seat);
+            self.settle_without(seat, Failure::from(&seat.vault.nothing_usable()));
         }
     }
 
-    fn settle_without(&self, seat: &Seat) {
-        let failure = Failure::from(&seat.vault.nothing_usable());
+    fn settle_without(&self, seat: &Seat, failure: Failure) {
         self.change(seat, |state| (state.key, state.failure, state.is_settled) = (None, Some(failure), true));
     }
+}
+
+/// Why a look at a key's versions came to nothing.
+enum Unseen {
+    Vault(Failure),
+    /// The vault told them, but they could not be published.
+    KeySet(Failure),
+}
+
+impl Unseen {
+    fn failure(&self) -> &Failure {
+        let (Self::Vault(failure) | Self::KeySet(failure)) = self;
+        failure
+    }
+}
+
+impl From<azure_core::Error> for Unseen {
+    fn from(error: azure_core::Error) -> Self {
+        Self::Vault(Failure::from(&error))
+    }
+}
+
+/// Publishes those versions that are enabled and not published yet; how many.
+async fn publish_enabled(seat: &Seat, versions: &[Listed], around: &Surroundings<'_>) -> Result<usize, Unseen> {
+    let enabled = versions.iter().filter(|version| version.life.is_enabled()).map(|version| version.kid.as_str());
+    let lacking = around.publication.lacking(enabled, around.results).await.map_err(Unseen::KeySet)?;
+    let mut publics: Vec<(String, PublicKey)> = Vec::new();
+    for kid in lacking {
+        match seat.vault.get(&kid).await {
+            Ok(KeyVersion { public: Ok(public), .. }) => publics.push((kid, public)),
+            Ok(_) => tracing::debug!(kid, "a version that cannot sign here"),
+            // It was deleted or disabled just now.
+            Err(error) if matches!(Failure::from(&error).status, Some(403 | 404)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let publics: Vec<(&str, &PublicKey)> = publics.iter().map(|(kid, public)| (kid.as_str(), public)).collect();
+    around.publication.publish(&publics, around.results).await.map_err(Unseen::KeySet)?;
+    Ok(publics.len())
+}
+
+/// Publishes a key, even if it was taken away since.
+async fn publish_again(key: &SigningKey, around: &Surroundings<'_>) -> Result<(), Failure> {
+    if around.publication.lacking([key.kid.as_str()].into_iter(), around.results).await?.is_empty() {
+        return Ok(());
+    }
+    around.publication.publish(&[(&key.kid, &key.public)], around.results).await
 }
 
 /// The newest version that can sign and does what is asked for, if the vault tells.
