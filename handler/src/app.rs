@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc};
 
+use azure_core::http::Transport;
 use signet_azure::{identity::Identity, transport::transport};
 use tokio::sync::Semaphore;
 
@@ -25,6 +26,7 @@ pub(crate) struct App {
     pub(crate) results: Container,
     pub(crate) rejected: Container,
     pub(crate) sources: Sources,
+    pub(crate) transport: Transport,
     publication: Publication,
     /// What may be in memory of what the host sends.
     pub(crate) load: Load,
@@ -37,7 +39,7 @@ impl App {
     pub(crate) fn new(settings: Settings) -> Result<Arc<Self>, Fatal> {
         let transport = transport(&settings.roots);
         let telemetry = Telemetry::new(settings.telemetry.clone(), transport.clone());
-        let identity = Identity::new(settings.source.clone(), settings.client_id.clone(), transport);
+        let identity = Identity::new(settings.source.clone(), settings.client_id.clone(), transport.clone());
         let bad = |error: azure_core::Error| Fatal { exit: EX_CONFIG, cause: error.to_string() };
         let vaults = settings.keys.iter().map(|key| Vault::new(key.clone(), &identity, &telemetry));
         let keys = Keys::new(vaults.collect::<azure_core::Result<_>>().map_err(bad)?);
@@ -47,7 +49,7 @@ impl App {
         let places = Semaphore::new(settings.concurrency);
         let load = Load::new(settings.concurrency);
         let publication = Publication::default();
-        let app = Self { settings, telemetry, keys, results, rejected, sources, publication, load, places };
+        let app = Self { settings, telemetry, keys, results, rejected, sources, transport, publication, load, places };
         Ok(Arc::new(app))
     }
 

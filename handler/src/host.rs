@@ -16,26 +16,26 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use opentelemetry::KeyValue;
 use serde_json::json;
 use signet_core::{
     envelope::{self, Delivery},
     rejection::Stage,
 };
-use time::OffsetDateTime;
 use tokio::{
     net::TcpListener,
     time::{Instant, timeout_at},
 };
 
 use self::load::{Refusal, Share};
-pub(crate) use self::{connections::listen, load::Load};
+pub(crate) use self::{
+    connections::{listen, serve as serve_connections},
+    load::Load,
+};
 use crate::{
     app::App,
-    log::Line,
+    delivery::{self, About},
     pipeline::{self, Fate, Setback},
-    telemetry::End,
-    trail::{Account, Trail},
+    trail::Trail,
 };
 
 /// The host's own name of the invocation.
@@ -120,16 +120,16 @@ where
     let trail = Arc::new(Trail::new(begun, deadline, app.telemetry.item(function, &head.headers)));
     // A task of its own: a host that drops the connection must not stop an item between its signature and its result.
     let task = tokio::spawn(async move {
-        let about = About {
-            function,
-            invocation_id: invocation_id.clone(),
-            message_id: delivery.message_id.clone(),
-            dequeue_count: delivery.dequeue_count,
-            age: delivery.inserted.and_then(age),
-        };
+        let about = About::new(function, &invocation_id, &delivery);
         let fate = work(Arc::clone(&app), delivery, invocation_id, Arc::clone(&trail)).await;
         drop(share);
-        conclude(&app, &about, &trail, fate)
+        let line = delivery::conclude(&app, &about, &trail, &fate);
+        match fate {
+            Fate::Done { .. } | Fate::Ignored | Fate::Rejected { .. } => {
+                answer(StatusCode::OK, &json!({ "Logs": [line] }))
+            }
+            Fate::HandedBack(setback) => handed_back(&setback),
+        }
     });
     task.await.unwrap_or_else(|_| {
         let lost =
@@ -152,102 +152,6 @@ async fn receive(load: &Load, mut body: Body) -> Result<(Share, Delivery), Refus
     received
 }
 
-/// What is known of an invocation from the start.
-struct About {
-    function: &'static str,
-    invocation_id: String,
-    message_id: Option<String>,
-    dequeue_count: u32,
-    /// From the message's insertion until now.
-    age: Option<Duration>,
-}
-
-/// The host tells whole seconds, so a message's age may be off by one.
-fn age(inserted: OffsetDateTime) -> Option<Duration> {
-    let seconds = OffsetDateTime::now_utc().unix_timestamp().checked_sub(inserted.unix_timestamp())?;
-    u64::try_from(seconds).ok().map(Duration::from_secs)
-}
-
-/// Tells an item's fate to the log, in one line, to telemetry and to the host.
-fn conclude(app: &App, about: &About, trail: &Trail, fate: Fate) -> Response {
-    let (outcome, reason, is_failure) = match &fate {
-        Fate::Done { .. } => ("done", None, false),
-        Fate::Rejected { rejection, .. } => ("rejected", Some(rejection.reason.name()), false),
-        Fate::Ignored => ("ignored", None, false),
-        Fate::HandedBack(setback) => ("handed back", Some(setback.code.as_str()), true),
-    };
-    let attributes = || {
-        let (invocation_id, queue) = (about.invocation_id.clone(), app.settings.queue.clone());
-        let message_id = about.message_id.clone().map(|id| KeyValue::new("messaging.message.id", id));
-        let reason = reason.map(|reason| KeyValue::new("signet.reason", reason.to_owned()));
-        let others = [
-            KeyValue::new("faas.invocation_id", invocation_id),
-            KeyValue::new("messaging.destination.name", queue),
-            KeyValue::new("signet.dequeue_count", i64::from(about.dequeue_count)),
-            KeyValue::new("signet.outcome", outcome),
-        ];
-        message_id.into_iter().chain(reason).chain(others).collect()
-    };
-    let error = reason.filter(|_| is_failure).map(str::to_owned);
-    let account = trail.close(attributes, error);
-    app.telemetry.count(End {
-        function: about.function,
-        outcome,
-        reason,
-        took: account.took,
-        age: about.age,
-        stages: &mut account.stages().map(|(stage, spent)| (stage.name(), spent)),
-    });
-    let line = line(outcome, about, &account, &fate);
-    match fate {
-        Fate::Done { .. } | Fate::Ignored => {
-            tracing::info!("{line}");
-            answer(StatusCode::OK, &json!({ "Logs": [line] }))
-        }
-        Fate::Rejected { .. } => {
-            tracing::warn!("{line}");
-            answer(StatusCode::OK, &json!({ "Logs": [line] }))
-        }
-        Fate::HandedBack(setback) => {
-            tracing::warn!("{line}");
-            handed_back(&setback)
-        }
-    }
-}
-
-/// All that there is to know of a delivery: what became of it, which it is, why, and how long each stage took.
-fn line(outcome: &str, about: &About, account: &Account, fate: &Fate) -> String {
-    let About { function, invocation_id, message_id, dequeue_count, age } = about;
-    let line = Line::new(outcome)
-        .field("function", function)
-        .field("invocation_id", invocation_id)
-        .field("message_id", message_id.as_deref().unwrap_or("unknown"))
-        .field("dequeue_count", dequeue_count)
-        .maybe("id", account.id.as_deref())
-        .maybe("kid", account.kid.as_deref());
-    let mut line = match fate {
-        Fate::Done { results } => {
-            let names = results.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            line.field("results", names)
-        }
-        Fate::Ignored => line.field("why", "an event about a rejection record of our own"),
-        // The detail may quote the message; it stands in the record alone.
-        Fate::Rejected { rejection, record } => {
-            line.field("reason", rejection.reason).field("stage", rejection.stage).field("record", record)
-        }
-        Fate::HandedBack(Setback { stage, code, message }) => {
-            line.field("stage", stage).field("code", code).field("why", message)
-        }
-    };
-    line = line.maybe("age_s", age.map(|age| age.as_secs()));
-    for (stage, spent) in account.stages() {
-        line = line.field(format_args!("{stage}_ms"), spent.as_millis());
-    }
-    #[cfg(feature = "count-allocations")]
-    let line = line.field("allocations", allocations());
-    line.field("ms", account.took.as_millis()).into_string()
-}
-
 /// 5xx makes the host release the message, to try again later.
 fn handed_back(setback: &Setback) -> Response {
     let Setback { stage, code, message } = setback;
@@ -268,11 +172,4 @@ fn invocation_id(headers: &HeaderMap) -> String {
     let id = headers.get(INVOCATION_ID).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_plain = id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if is_plain { id.to_owned() } else { String::new() }
-}
-
-/// Allocations since the start, with those that only grew or shrank what was there.
-#[cfg(feature = "count-allocations")]
-fn allocations() -> usize {
-    let counted = crate::ALLOCATOR.stats();
-    counted.allocations + counted.reallocations
 }

@@ -125,6 +125,19 @@ impl Keys {
         Attempts { place, failures: 0, token_replaced: false, refused: Vec::new() }
     }
 
+    /// Whether there is a key to sign with.
+    pub(crate) fn has_some(&self) -> bool {
+        let now = OffsetDateTime::now_utc();
+        self.seats.iter().any(|seat| seat.state().key.as_ref().is_some_and(|key| key.life.can_sign(now)))
+    }
+
+    /// Returns once there is a key to sign with.
+    pub(crate) async fn some(&self) {
+        let mut changes = self.changes.subscribe();
+        // The sender lives as long as `self`.
+        while !self.has_some() && changes.changed().await.is_ok() {}
+    }
+
     /// A key to sign with; one whose algorithm uses `wanted`, where there is a choice. Waits while keys are still being
     /// looked up, and tells the trail why that takes so long.
     ///

@@ -1,7 +1,8 @@
 //! The Azure Functions custom handler: queue in, signature out.
 //!
 //! Where to look: [`settings`] is what operators may say, [`host`] the protocol of the Functions host, [`pipeline`] the way
-//! of one item from message to fate. The edges have a file each: [`vault`], [`source`], [`results`], [`rejections`];
+//! of one item from message to fate, [`pull`] the other front door, for where there is no Functions host, and [`delivery`] what both
+//! say in the end. The edges have a file each: [`vault`], [`source`], [`results`], [`rejections`];
 //! [`provenance`] is what a result says of how it came about, [`keys`] follows the keys through their rotations, [`publication`] has them published before they are used, and
 //! [`retry`] is the patience that all of them share. [`trail`] is what is known of an item on its way, and [`telemetry`] tells it on.
 
@@ -10,6 +11,7 @@
 #![cfg_attr(not(test), deny(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used))]
 
 mod app;
+mod delivery;
 mod fault;
 mod host;
 mod keys;
@@ -18,6 +20,7 @@ mod panic;
 mod pipeline;
 mod provenance;
 mod publication;
+mod pull;
 mod rejections;
 mod results;
 mod retry;
@@ -30,7 +33,8 @@ mod vault;
 use std::{convert::Infallible, fmt, process::ExitCode};
 
 use app::App;
-use settings::Settings;
+use pull::Signals;
+use settings::{Pull, Settings};
 
 #[cfg(all(target_env = "musl", not(feature = "count-allocations")))]
 #[global_allocator]
@@ -42,24 +46,33 @@ static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> = &stats_alloc::I
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] => {}
+    let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => Settings::for_host(variable).map(|(settings, port)| run(settings, |settings| serve(settings, port))),
+        ["pull"] => Settings::for_pull(variable).map(|(settings, how)| run(settings, |settings| pull(settings, how))),
         ["--version" | "-V"] => return print(&version()),
         ["--help" | "-h"] => return print(USAGE),
         _ => {
             eprintln!("unknown arguments: {}\n{USAGE}", arguments.join(" "));
             return EX_USAGE.into();
         }
-    }
-    let settings = match Settings::read(|name| std::env::var(name).ok()) {
-        Ok(settings) => settings,
-        Err(mistakes) => {
-            for mistake in mistakes {
-                eprintln!("configuration: {mistake}");
-            }
-            return EX_CONFIG.into();
-        }
     };
+    outcome.unwrap_or_else(|mistakes| {
+        for mistake in mistakes {
+            eprintln!("configuration: {mistake}");
+        }
+        EX_CONFIG.into()
+    })
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Runs to the end.
+fn run<F>(settings: Settings, door: impl FnOnce(Settings) -> F) -> ExitCode
+where
+    F: Future<Output = Result<(), Fatal>>,
+{
     log::install(settings.log.clone());
     panic::survive();
     // One thread is enough for a handler that waits for others; it keeps memory and start-up small.
@@ -67,20 +80,20 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Fatal { exit: EX_UNAVAILABLE, cause: error.to_string() }.report(),
     };
-    match runtime.block_on(serve(settings)) {
+    match runtime.block_on(door(settings)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => fatal.report(),
     }
 }
 
 /// Answers the host at once, warms up behind that, and goes on until the host ends it.
-async fn serve(settings: Settings) -> Result<(), Fatal> {
+async fn serve(settings: Settings, port: u16) -> Result<(), Fatal> {
     let host_gone = host::gone();
-    let listener = host::listen(settings.port).await.map_err(|error| Fatal {
+    let listener = host::listen(port).await.map_err(|error| Fatal {
         exit: EX_UNAVAILABLE,
-        cause: format!("cannot listen on 127.0.0.1:{}: {error}", settings.port),
+        cause: format!("cannot listen on 127.0.0.1:{port}: {error}"),
     })?;
-    tracing::info!(port = settings.port, version = env!("CARGO_PKG_VERSION"), "listening");
+    tracing::info!(port, version = env!("CARGO_PKG_VERSION"), "listening");
     let app = App::new(settings)?;
     let Err(fatal): Result<Infallible, Fatal> = tokio::select! {
         fatal = app.keep_keys() => fatal,
@@ -93,6 +106,19 @@ async fn serve(settings: Settings) -> Result<(), Fatal> {
         }
     };
     Err(fatal)
+}
+
+/// Pulls the queue itself, until it is told to end.
+async fn pull(settings: Settings, how: Pull) -> Result<(), Fatal> {
+    let unavailable = |error: std::io::Error| Fatal { exit: EX_UNAVAILABLE, cause: format!("no signals: {error}") };
+    let signals = Signals::listen().map_err(unavailable)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    let app = App::new(settings)?;
+    tokio::select! {
+        Err(fatal) = app.keep_keys() => Err(fatal),
+        () = app.clone().tell() => Ok(()),
+        ended = pull::serve(app.clone(), how, signals) => ended,
+    }
 }
 
 /// Something that only an operator can mend, found at start.
@@ -132,6 +158,7 @@ fn version() -> String {
 
 const USAGE: &str = "\
 usage: handler            serve the Azure Functions host on 127.0.0.1:$FUNCTIONS_CUSTOMHANDLER_PORT
+       handler pull       pull the queue itself, where there is no Functions host, until SIGTERM
        handler --version  print version, commit and build profile
        handler --help     print this
 

@@ -17,7 +17,7 @@ use signet_core::{
 };
 use time::OffsetDateTime;
 
-pub(crate) use self::rescue::rescue;
+pub(crate) use self::rescue::{give_up, rescue};
 use crate::{
     app::App,
     fault,
@@ -26,7 +26,7 @@ use crate::{
     rejections,
     results::{Created, NewBlob},
     source::{Blob, Fault},
-    trail::Trail,
+    trail::{End, Trail},
 };
 
 /// What becomes of a message.
@@ -88,15 +88,20 @@ pub(crate) async fn sign(app: Arc<App>, delivery: Delivery, invocation_id: Strin
     .await
 }
 
-/// Ends an item at its deadline, wherever it is. Nothing is lost by that: it was handed back, and comes again.
+/// Ends an item at its deadline, and before its message may be somebody else's, wherever it is. Nothing is lost by that: it was
+/// handed back, and comes again.
 async fn within_deadline(trail: &Trail, work: impl Future<Output = Fate>) -> Fate {
     tokio::select! {
         // The clock first: a process that stood still must not go on where it was, beside those who went on without it.
         biased;
-        () = tokio::time::sleep_until(trail.deadline()) => {
+        end = trail.over() => {
             let (stage, failure) = trail.end();
             let because = failure.map_or_else(String::new, |failure| format!("; last: {}", failure.message));
-            Fate::HandedBack(Setback { stage, code: "deadline".to_owned(), message: format!("out of time{because}") })
+            let (code, what) = match end {
+                End::Deadline => ("deadline", "out of time"),
+                End::LeaseLost => ("lease-lost", "the message may be somebody else's by now"),
+            };
+            Fate::HandedBack(Setback { stage, code: code.to_owned(), message: format!("{what}{because}") })
         }
         fate = work => fate,
     }

@@ -60,15 +60,17 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// 200 ms doubled by each failure up to 10 s, less a random half, so that items that failed together do not return
 /// together.
 pub(crate) fn backoff(failures: u32) -> Duration {
-    let doubled = 2_u64.saturating_pow(failures.saturating_sub(1));
-    let half = doubled.saturating_mul(SHORTEST_BACKOFF_MS).min(LONGEST_BACKOFF_MS) / 2;
+    jittered(200, 10_000, failures)
+}
+
+/// So many milliseconds, doubled by each time but the first, up to the longest; less a random half.
+pub(crate) fn jittered(first_ms: u64, longest_ms: u64, times: u32) -> Duration {
+    let doubled = 2_u64.saturating_pow(times.saturating_sub(1));
+    let half = doubled.saturating_mul(first_ms).min(longest_ms) / 2;
     // Each hasher of the standard library has keys of its own, which is all the chance that is needed here.
     let chance = RandomState::new().build_hasher().finish();
     Duration::from_millis(half.saturating_add(half.saturating_mul(chance % 1000) / 1000))
 }
-
-const SHORTEST_BACKOFF_MS: u64 = 200;
-const LONGEST_BACKOFF_MS: u64 = 10_000;
 
 #[cfg(test)]
 mod tests {

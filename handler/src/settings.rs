@@ -1,11 +1,14 @@
 //! What operators may say: app settings, read once, with every mistake reported together.
 
-use std::{num::NonZeroUsize, path::Path, str::FromStr, time::Duration};
+mod pull;
+
+use std::{ops::RangeInclusive, path::Path, str::FromStr, time::Duration};
 
 use signet_azure::{identity::Source, roots::Roots};
 use signet_core::{algorithm::Algorithm, format::Format};
 use url::Url;
 
+pub(crate) use self::pull::Pull;
 use crate::{log::Filter, telemetry};
 
 const PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
@@ -28,14 +31,13 @@ const LOG: &str = "RUST_LOG";
 const DEFAULT_DEADLINE: u64 = 60;
 /// Below the `functionTimeout` in host.json (five minutes), at which the host would end every item in flight.
 const LONGEST_DEADLINE: u64 = 240;
-const DEFAULT_CONCURRENCY: usize = 64;
+const DEFAULT_CONCURRENCY: u64 = 64;
 const DEFAULT_KEY_REFRESH: u64 = 300;
 const LONGEST_KEY_REFRESH: u64 = 24 * 60 * 60;
 
-/// Everything that the handler is told from outside.
+/// Everything that the handler is told from outside, whichever front door it serves.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    pub(crate) port: u16,
     /// At least one, each in a vault of its own.
     pub(crate) keys: Vec<KeyIdentifier>,
     /// Container URL.
@@ -51,8 +53,9 @@ pub(crate) struct Settings {
     pub(crate) concurrency: usize,
     /// How long a new version of a key may go unnoticed.
     pub(crate) key_refresh: Duration,
-    /// Name of the work queue, for rejection records.
+    /// Name of the work queue.
     pub(crate) queue: String,
+    pub(crate) queue_service: Url,
     pub(crate) source: Source,
     pub(crate) client_id: Option<String>,
     pub(crate) roots: Roots,
@@ -70,18 +73,35 @@ pub(crate) struct KeyIdentifier {
 }
 
 impl Settings {
-    /// Reads every setting.
+    /// Reads every setting for the Functions host, and the port that it calls.
     ///
     /// # Errors
     /// One line for each setting that is missing or wrong, with what would be right.
-    pub(crate) fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
+    pub(crate) fn for_host(variable: impl Fn(&str) -> Option<String>) -> Result<(Self, u16), Vec<String>> {
+        Self::read(variable, |mistakes, given| {
+            mistakes.required(PORT, given(PORT), "the Functions host sets it", |port| {
+                port.parse().ok().filter(|port| *port != 0).ok_or_else(|| "is no port".to_owned())
+            })
+        })
+    }
+
+    /// Reads every setting for `handler pull`.
+    ///
+    /// # Errors
+    /// As [`Self::for_host`].
+    pub(crate) fn for_pull(variable: impl Fn(&str) -> Option<String>) -> Result<(Self, Pull), Vec<String>> {
+        Self::read(variable, Pull::read)
+    }
+
+    fn read<T>(
+        variable: impl Fn(&str) -> Option<String>,
+        door: impl FnOnce(&mut Mistakes, &dyn Fn(&str) -> Option<String>) -> Option<T>,
+    ) -> Result<(Self, T), Vec<String>> {
         // A setting that is there but empty is what a template leaves behind: it counts as not given.
         let given = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let mut mistakes = Mistakes(Vec::new());
 
-        let port = mistakes.required(PORT, given(PORT), "the Functions host sets it", |port| {
-            port.parse().ok().filter(|port| *port != 0).ok_or_else(|| "is no port".to_owned())
-        });
+        let door = door(&mut mistakes, &given);
         let keys =
             mistakes.required(KEY, given(KEY), "such as https://myvault.vault.azure.net/keys/mykey", key_identifiers);
         let results = mistakes.required(
@@ -110,22 +130,14 @@ impl Settings {
             mistakes
                 .take(FORMAT, Format::from_name(&name).ok_or_else(|| format!("is no format here; use one of {known}")))
         });
-        let deadline = given(DEADLINE).map_or(Some(DEFAULT_DEADLINE), |seconds| {
-            let allowed = format!("must be a whole number of seconds from 1 to {LONGEST_DEADLINE}");
-            let parsed = seconds.parse().ok().filter(|seconds| (1..=LONGEST_DEADLINE).contains(seconds));
-            mistakes.take(DEADLINE, parsed.ok_or(allowed))
-        });
-        let concurrency = given(CONCURRENCY).map_or(Some(DEFAULT_CONCURRENCY), |count| {
-            let parsed = count.parse::<NonZeroUsize>().ok().map(NonZeroUsize::get).filter(|count| *count <= 10_000);
-            mistakes.take(CONCURRENCY, parsed.ok_or_else(|| "must be a whole number from 1 to 10000".to_owned()))
-        });
-        let key_refresh = given(KEY_REFRESH).map_or(Some(DEFAULT_KEY_REFRESH), |seconds| {
-            let allowed = format!("must be a whole number of seconds from 1 to {LONGEST_KEY_REFRESH}");
-            let parsed = seconds.parse().ok().filter(|seconds| (1..=LONGEST_KEY_REFRESH).contains(seconds));
-            mistakes.take(KEY_REFRESH, parsed.ok_or(allowed))
-        });
+        let deadline = mistakes.seconds(DEADLINE, given(DEADLINE), DEFAULT_DEADLINE, 1..=LONGEST_DEADLINE);
+        let concurrency = mistakes
+            .number(CONCURRENCY, given(CONCURRENCY), DEFAULT_CONCURRENCY, 1..=10_000, "")
+            .and_then(|count| usize::try_from(count).ok());
+        let key_refresh =
+            mistakes.seconds(KEY_REFRESH, given(KEY_REFRESH), DEFAULT_KEY_REFRESH, 1..=LONGEST_KEY_REFRESH);
         let queue = mistakes.required(QUEUE, given(QUEUE), "the name of the work queue", queue_name);
-        mistakes.required(
+        let queue_service = mistakes.required(
             QUEUE_SERVICE,
             given(QUEUE_SERVICE),
             "such as https://myaccount.queue.core.windows.net",
@@ -139,9 +151,10 @@ impl Settings {
         let log = given(LOG).map_or(Some(Filter::default()), |filter| mistakes.take(LOG, filter.parse()));
 
         let times = deadline.zip(key_refresh);
-        match (port, keys, results, rejected, sources, format, times, concurrency, queue, source, roots, log) {
+        let queues = queue.zip(queue_service);
+        match (door, keys, results, rejected, sources, format, times, concurrency, queues, source, roots, log) {
             (
-                Some(port),
+                Some(door),
                 Some(keys),
                 Some(results),
                 Some(rejected),
@@ -149,28 +162,31 @@ impl Settings {
                 Some(format),
                 Some((deadline, key_refresh)),
                 Some(concurrency),
-                Some(queue),
+                Some((queue, queue_service)),
                 Some(source),
                 Some(roots),
                 Some(log),
-            ) if mistakes.0.is_empty() => Ok(Self {
-                port,
-                keys,
-                results,
-                rejected,
-                sources,
-                algorithm: algorithm.flatten(),
-                format,
-                deadline: Duration::from_secs(deadline),
-                concurrency,
-                key_refresh: Duration::from_secs(key_refresh),
-                queue,
-                source,
-                client_id: given(CLIENT_ID),
-                roots,
-                log,
-                telemetry: telemetry::Settings::read(given),
-            }),
+            ) if mistakes.0.is_empty() => {
+                let settings = Self {
+                    keys,
+                    results,
+                    rejected,
+                    sources,
+                    algorithm: algorithm.flatten(),
+                    format,
+                    deadline,
+                    concurrency,
+                    key_refresh,
+                    queue,
+                    queue_service,
+                    source,
+                    client_id: given(CLIENT_ID),
+                    roots,
+                    log,
+                    telemetry: telemetry::Settings::read(given),
+                };
+                Ok((settings, door))
+            }
             _ => Err(mistakes.0),
         }
     }
@@ -182,6 +198,32 @@ struct Mistakes(Vec<String>);
 impl Mistakes {
     fn take<T>(&mut self, name: &str, parsed: Result<T, String>) -> Option<T> {
         parsed.map_err(|mistake| self.0.push(format!("{name} {mistake}"))).ok()
+    }
+
+    /// A whole number of seconds within bounds.
+    fn seconds(
+        &mut self,
+        name: &str,
+        value: Option<String>,
+        default: u64,
+        allowed: RangeInclusive<u64>,
+    ) -> Option<Duration> {
+        self.number(name, value, default, allowed, "of seconds ").map(Duration::from_secs)
+    }
+
+    /// A whole number, of what its name says, within bounds.
+    fn number(
+        &mut self,
+        name: &str,
+        value: Option<String>,
+        default: u64,
+        allowed: RangeInclusive<u64>,
+        of: &str,
+    ) -> Option<u64> {
+        let Some(value) = value else { return Some(default) };
+        let parsed = value.trim().parse().ok().filter(|number| allowed.contains(number));
+        let (least, most) = allowed.into_inner();
+        self.take(name, parsed.ok_or_else(|| format!("must be a whole number {of}from {least} to {most}")))
     }
 
     fn required<T>(
@@ -301,10 +343,15 @@ mod tests {
     ];
 
     fn read(changes: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
-        Settings::read(|name| {
+        Settings::for_host(with(changes)).map(|(settings, _)| settings)
+    }
+
+    /// Good settings, but for these.
+    pub(super) fn with(changes: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
+        move |name| {
             let value = changes.iter().chain(&GOOD).find(|(key, _)| *key == name).map(|(_, value)| *value);
             value.map(str::to_owned)
-        })
+        }
     }
 
     #[test]
@@ -321,7 +368,7 @@ mod tests {
     #[test]
     fn every_mistake_is_reported_at_once() {
         let mistakes =
-            Settings::read(|name| (name == DEADLINE).then(|| "0".to_owned())).expect_err("nearly all missing");
+            Settings::for_host(|name| (name == DEADLINE).then(|| "0".to_owned())).expect_err("nearly all missing");
         for name in [PORT, KEY, RESULTS, DEADLINE, QUEUE, QUEUE_SERVICE] {
             assert_eq!(mistakes.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}: {mistakes:?}");
         }

@@ -28,6 +28,8 @@ pub(crate) struct Trail {
 #[derive(Debug)]
 struct Progress {
     deadline: Instant,
+    /// When the item's message may be somebody else's, if we lease it ourselves.
+    held_until: Option<Instant>,
     stage: Stage,
     since: Instant,
     /// Below the item's span.
@@ -37,6 +39,13 @@ struct Progress {
     spent: [Option<Duration>; Stage::ALL.len()],
     id: Option<String>,
     kid: Option<String>,
+}
+
+/// Why an item ends before it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Deadline,
+    LeaseLost,
 }
 
 /// What is to be said of an item in the end.
@@ -62,6 +71,7 @@ impl Trail {
     pub(crate) fn new(begun: Instant, deadline: Instant, span: Option<ItemSpan>) -> Self {
         let progress = Progress {
             deadline,
+            held_until: None,
             stage: Stage::Parse,
             since: Instant::now(),
             span: span.as_ref().map(|span| span.child(Stage::Parse.name())),
@@ -82,6 +92,31 @@ impl Trail {
 
     pub(crate) fn deadline(&self) -> Instant {
         self.progress().deadline
+    }
+
+    /// The message is ours until then, and the item ends before it is not.
+    pub(crate) fn hold(&self, until: Instant) {
+        self.progress().held_until = Some(until);
+    }
+
+    /// Returns once the item's time is over, or its message is not ours any more.
+    pub(crate) async fn over(&self) -> End {
+        loop {
+            let (deadline, held_until) = {
+                let progress = self.progress();
+                (progress.deadline, progress.held_until)
+            };
+            let now = Instant::now();
+            if deadline <= now {
+                return End::Deadline;
+            }
+            match held_until {
+                Some(until) if until <= now => return End::LeaseLost,
+                // Either may be moved meanwhile, so both are looked at again.
+                Some(until) => tokio::time::sleep_until(deadline.min(until)).await,
+                None => tokio::time::sleep_until(deadline).await,
+            }
+        }
     }
 
     /// Whether there is time for such a wait, and for something after it.

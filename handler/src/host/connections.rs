@@ -36,7 +36,7 @@ pub(crate) async fn listen(port: u16) -> io::Result<TcpListener> {
 }
 
 /// Serves so many connections at once, for ever.
-pub(super) async fn serve(listener: TcpListener, most: usize, router: Router) {
+pub(crate) async fn serve(listener: TcpListener, most: usize, router: Router) {
     let (served, turned_away) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(TURNED_AWAY)));
     loop {
         let stream = match listener.accept().await {

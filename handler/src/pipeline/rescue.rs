@@ -1,4 +1,4 @@
-//! What the host gave up: done if its results stand, else kept in a record.
+//! What was delivered too often: done if its results stand, else kept in a record.
 
 use std::{
     sync::{
@@ -35,8 +35,20 @@ pub(crate) async fn rescue(app: Arc<App>, delivery: Delivery, invocation_id: Str
             trail.renew(app.settings.deadline);
         }
     }
+    give_up(app, delivery, invocation_id, trail, "the host gave the message up after its last attempt").await
+}
+
+/// The same of a message that nobody else works on.
+pub(crate) async fn give_up(
+    app: Arc<App>,
+    delivery: Delivery,
+    invocation_id: String,
+    trail: Arc<Trail>,
+    why: &str,
+) -> Fate {
+    trail.enter(Stage::Poison);
     within_deadline(&trail, async {
-        let mut detail = "the host gave the message up after its last attempt".to_owned();
+        let mut detail = why.to_owned();
         let mut id = None;
         match WorkItem::parse(&delivery.message, app.settings.format) {
             Ok(item) => {
