@@ -11,6 +11,7 @@
 
 pub mod failure;
 pub mod identity;
+mod provider;
 pub mod roots;
 pub mod transport;
 

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use crate::{provider::provider, roots::Roots};
 use async_trait::async_trait;
 use azure_core::{
     Error, Result,
@@ -38,8 +39,6 @@ use hyper_util::{
 };
 use tower_service::Service;
 
-use crate::roots::Roots;
-
 /// How long a connection may take, TCP alone.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one try may take, from connecting to the last byte of the response.
@@ -53,7 +52,7 @@ pub fn transport(roots: &Roots) -> Transport {
     Transport::new(Arc::new(Https { client: client(roots) }))
 }
 
-/// TLS as every client of ours speaks it: ring, TLS 1.2 and 1.3, session resumption, these roots.
+/// TLS as every client of ours speaks it: ring, TLS 1.2 and 1.3, AES-GCM, session resumption, these roots.
 #[must_use]
 #[expect(
     clippy::expect_used,
@@ -61,7 +60,7 @@ pub fn transport(roots: &Roots) -> Transport {
     reason = "it fails for a provider without cipher suites, and the provider is always the same"
 )]
 pub fn tls_config(roots: &Roots) -> rustls::ClientConfig {
-    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    rustls::ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()
         .expect("ring has cipher suites for TLS 1.2 and 1.3")
         .with_root_certificates(roots.store())

@@ -30,6 +30,8 @@ mod telemetry;
 mod trail;
 mod vault;
 
+#[cfg(target_env = "musl")]
+use no_backtrace as _;
 use std::{convert::Infallible, fmt, process::ExitCode};
 
 use app::App;
