@@ -161,7 +161,7 @@ pub struct Circumstances<'a> {
     pub dequeue_count: u32,
     /// The queue that it came from.
     pub queue: &'a str,
-    /// The host's id of the invocation.
+    /// The host's id of the invocation; empty where there is no host.
     pub invocation_id: &'a str,
     /// Now.
     pub at: OffsetDateTime,
@@ -181,6 +181,7 @@ struct Record<'a> {
     message_id: &'a str,
     dequeue_count: u32,
     queue: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     invocation_id: &'a str,
     message: String,
 }

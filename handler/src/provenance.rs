@@ -40,7 +40,7 @@ impl Origin<'_> {
             ("signet_kid", Some(key.kid.as_str())),
             ("signet_alg", Some(key.algorithm.name())),
             ("signet_version", Some(env!("CARGO_PKG_VERSION"))),
-            ("signet_invocation", Some(self.invocation_id)),
+            ("signet_invocation", Some(self.invocation_id).filter(|id| !id.is_empty())),
             (MESSAGE, self.message_id),
             (SOURCE_ETAG, self.source_etag),
         ];

@@ -8,6 +8,7 @@ mod queue;
 mod signals;
 
 use std::{
+    future::pending,
     pin::pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -19,7 +20,7 @@ use signet_core::envelope::Delivery;
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 pub(crate) use self::signals::Signals;
@@ -230,58 +231,64 @@ impl Puller {
         let mut is_over = self.is_over.subscribe();
         let mut over = pin!(async move { while !*is_over.borrow_and_update() && is_over.changed().await.is_ok() {} });
         let half = self.settings.lease / 2;
+        let mut due = leased.until.checked_sub(half);
+        let mut failures = 0_u32;
         loop {
             trail.hold(leased.until.checked_sub(GRACE).unwrap_or(leased.until));
-            let due = leased.until.checked_sub(half).unwrap_or(leased.until);
+            let renewal = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 fate = &mut work => return fate,
                 () = &mut over => return handed_back(trail),
-                () = sleep_until(due) => {}
+                () = renewal => {}
             }
-            // Both go on; a renewal that was begun is seen to its end, since it alone tells the new receipt.
-            let mut fate = None;
-            let until = leased.until;
-            let renewed = {
-                let mut renewal = pin!(timeout_at(until, self.renew(leased)));
-                loop {
-                    tokio::select! {
-                        ended = &mut work, if fate.is_none() => fate = Some(ended),
-                        renewed = &mut renewal => break renewed.unwrap_or(false),
-                    }
-                }
-            };
+            let (fate, renewed) = self.renew(leased, &mut work).await;
             if let Some(fate) = fate {
                 return fate;
             }
-            if !renewed {
-                self.health.leases_lost.fetch_add(1, Ordering::Relaxed);
-                return tokio::select! {
-                    fate = &mut work => fate,
-                    () = &mut over => handed_back(trail),
-                };
-            }
+            due = match renewed {
+                Ok(()) => {
+                    failures = 0;
+                    leased.until.checked_sub(half)
+                }
+                Err(failure) => {
+                    failures = failures.saturating_add(1);
+                    let (message_id, error) = (&leased.id, &failure.message);
+                    tracing::warn!(message_id, failures, error, "a lease could not be renewed");
+                    let next = Instant::now().checked_add(backoff(failures)).filter(|next| *next < leased.until);
+                    let next = next.filter(|_| !is_lost(&failure));
+                    if next.is_none() {
+                        self.health.leases_lost.fetch_add(1, Ordering::Relaxed);
+                    }
+                    next
+                }
+            };
         }
     }
 
-    /// Renews a lease, again and again until it is over; whether that was done.
-    async fn renew(&self, leased: &mut Leased) -> bool {
-        let mut failures = 0_u32;
+    /// Renews a lease beside the work; what became of that, if it ended meanwhile. A renewal that was begun is seen to its end,
+    /// since it alone tells the new receipt.
+    async fn renew(
+        &self,
+        leased: &mut Leased,
+        work: &mut (impl Future<Output = Fate> + Unpin),
+    ) -> (Option<Fate>, Result<(), Failure>) {
+        fault::point("renew.before");
+        let mut fate = None;
+        let mut renewal = pin!(self.queue.hide(leased, self.settings.lease));
         loop {
-            fault::point("renew.before");
-            let renewed = self.queue.hide(leased, self.settings.lease).await;
-            fault::point("renew.after");
-            let failure = match renewed {
-                Ok(()) => return true,
-                Err(failure) => failure,
-            };
-            let (message_id, error) = (&leased.id, &failure.message);
-            tracing::warn!(message_id, error, "a lease could not be renewed");
-            if is_lost(&failure) {
-                return false;
+            tokio::select! {
+                ended = &mut *work, if fate.is_none() => fate = Some(ended),
+                renewed = &mut renewal => {
+                    fault::point("renew.after");
+                    return (fate, renewed);
+                }
             }
-            failures = failures.saturating_add(1);
-            sleep(backoff(failures)).await;
         }
     }
 

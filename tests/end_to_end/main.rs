@@ -16,6 +16,7 @@ mod overload;
 mod package;
 mod process;
 mod protocol;
+mod pull;
 mod rejected;
 mod rejections;
 mod rotation;

@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     wire::{Answer, exchange, invocation},
-    world::{Setup, World, app_root, deployment, eventually},
+    world::{Place, Setup, World, app_root, deployment, eventually},
 };
 
 pub(crate) const PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
@@ -264,13 +264,11 @@ async fn a_panic_ends_the_invocations_in_flight_and_not_the_process() {
 
 #[tokio::test]
 async fn another_host_takes_over_when_the_first_dies_mid_item() {
-    let World { deployment, host, key } = World::with(with_queues()).await;
-    deployment.taps.vault.fail(Fault::new(Action::Hang).method("POST").path("/sign").times(1));
-    let first = World { deployment, host, key };
+    let first = World::with(with_queues()).await;
+    first.deployment.taps.vault.fail(Fault::new(Action::Hang).method("POST").path("/sign").times(1));
     first.enqueue(&item("taken-over")).await;
     eventually("the request for a signature", async || (first.sign_requests() == 1).then_some(())).await;
-    let World { deployment, host, key } = first;
-    drop(host);
+    let Place { deployment, key } = first.without_host();
 
     let second = World::around(deployment, key, with_queues()).await;
     second.awaited("taken-over.jws.json").await;

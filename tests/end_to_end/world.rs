@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Deref,
     path::PathBuf,
     sync::{
         Arc, Weak,
@@ -64,8 +65,21 @@ impl Setup {
 
 /// A running function app with everything around it.
 pub(crate) struct World {
-    pub(crate) deployment: Arc<Deployment>,
+    place: Place,
     pub(crate) host: Host,
+}
+
+impl Deref for World {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
+}
+
+/// What a handler works on, whoever runs it.
+pub(crate) struct Place {
+    pub(crate) deployment: Arc<Deployment>,
     /// The key's identifier without the version.
     pub(crate) key: String,
 }
@@ -153,7 +167,12 @@ impl World {
         if setup.queues {
             options.queues = Some(Arc::new(deployment.queues().expect("queues")));
         }
-        Self { host: Host::start(options).expect("an app that can be hosted"), deployment, key }
+        Self { host: Host::start(options).expect("an app that can be hosted"), place: Place { deployment, key } }
+    }
+
+    /// What is left when the host is gone.
+    pub(crate) fn without_host(self) -> Place {
+        self.place
     }
 
     /// Invokes `sign` with a message that was never delivered before.
@@ -180,6 +199,16 @@ impl World {
         self.host.invoke("sign", Post::Message(message.clone())).await
     }
 
+    /// Waits for a log line that holds a text, and returns it.
+    pub(crate) async fn logged(&self, text: &str) -> String {
+        eventually(&format!("the log line {text}"), async || {
+            self.host.log().into_iter().map(|line| line.text).find(|line| line.contains(text))
+        })
+        .await
+    }
+}
+
+impl Place {
     /// Puts a blob into the container that sources may be in; its `ETag`, as the service gives it.
     pub(crate) async fn upload(&self, name: &str, content: &[u8]) -> String {
         let client = self.deployment.uploads().expect("the container").blob_client(name);
@@ -246,14 +275,6 @@ impl World {
     pub(crate) async fn keys(&self) -> JwkSet {
         let set = self.result(jwks::BLOB_NAME).await.expect("keys are published before anything is signed");
         JwkSet::parse(set.text()).expect("a key set")
-    }
-
-    /// Waits for a log line that holds a text, and returns it.
-    pub(crate) async fn logged(&self, text: &str) -> String {
-        eventually(&format!("the log line {text}"), async || {
-            self.host.log().into_iter().map(|line| line.text).find(|line| line.contains(text))
-        })
-        .await
     }
 
     /// Requests for signatures, whatever came of them.

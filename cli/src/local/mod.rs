@@ -4,6 +4,7 @@
 //! - [`vault`]: a Key Vault with real keys and signatures
 //! - [`identity`]: the App Service endpoint that hands out tokens for a managed identity
 //! - [`host`]: a stand-in for the Functions host, which reads this checkout's host.json and function.json
+//! - [`puller`]: `handler pull`, which needs no host
 //! - [`event_grid`]: the events of blobs that are written, on a queue
 //! - [`app`]: the function app of this checkout, and the shipping binary in it
 //! - [`shipping`], [`revision`]: how that binary is built, and from which commit
@@ -25,6 +26,7 @@ pub mod ledger;
 pub mod listener;
 pub mod npm;
 pub mod proxy;
+pub mod puller;
 pub mod revision;
 pub mod shipping;
 pub mod stack;

@@ -5,15 +5,18 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::{
     local::{
         app::AppRoot,
         host::{Host, HostOptions},
+        puller::Puller,
         stack::{Deployment, Stack},
         vault::KeySpec,
     },
@@ -26,6 +29,9 @@ pub struct Options {
     /// Who runs the handler: the stand-in host, or Core Tools' `func start` in another terminal
     #[arg(long, value_enum, default_value_t = HostChoice::StandIn)]
     host: HostChoice,
+    /// No host at all: run `handler pull`, as a container would
+    #[arg(long, conflicts_with = "host")]
+    pull: bool,
     /// The signing key's kind
     #[arg(long, value_enum, default_value_t = KeyChoice::P256)]
     key: KeyChoice,
@@ -55,25 +61,30 @@ enum KeyChoice {
 pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     let root = AppRoot::find()?;
     let progress = |line: &str| eprintln!("  {line}");
-    root.build_handler(&progress).await?;
+    let handler = root.build_handler(&progress).await?;
     let stack = Stack::start(&progress).await?;
     let deployment = Arc::new(Deployment::start(&stack, "work").await?);
     eprintln!("  making a key");
     let key = deployment.create_key("signing", KeySpec::from(options.key)).await?;
     deployment.subscribe(deployment.uploads_subscription());
     let settings = deployment.settings(&key);
-    let host = match options.host {
-        HostChoice::Func => None,
+    // A collector that listens on this machine is one for the handler, too.
+    let telemetry = std::env::vars().filter(|(name, _)| name.starts_with("OTEL_"));
+    let complete = settings.clone().into_iter().chain(telemetry).collect();
+    let runs = match options.host {
+        _ if options.pull => {
+            let mut puller = Puller::start(&handler, &complete)?;
+            puller.ready().await?;
+            Runs::Puller(puller)
+        }
+        HostChoice::Func => Runs::Elsewhere,
         HostChoice::StandIn => {
-            // A collector that listens on this machine is one for the handler, too.
-            let telemetry = std::env::vars().filter(|(name, _)| name.starts_with("OTEL_"));
-            let mut options =
-                HostOptions::new(root.directory(), settings.clone().into_iter().chain(telemetry).collect());
+            let mut options = HostOptions::new(root.directory(), complete);
             options.queues = Some(Arc::new(deployment.queues()?));
             options.clear_environment = true;
             let host = Host::start(options)?;
             host.ready().await?;
-            Some(host)
+            Runs::Host(host)
         }
     };
     let file = SettingsFile::write(&root, &settings)?;
@@ -82,7 +93,7 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     } else {
         show(options, &settings, &file.0);
     }
-    print_log_until_interrupted(host.as_ref()).await?;
+    print_log_until_interrupted(runs).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -150,31 +161,67 @@ fn host_storage(settings: &BTreeMap<String, String>) -> String {
     )
 }
 
-async fn print_log_until_interrupted(host: Option<&Host>) -> Result<(), Error> {
-    let mut printed = 0;
-    let mut ticks = tokio::time::interval(std::time::Duration::from_millis(200));
-    loop {
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
-            _ = ticks.tick() => {
-                let Some(host) = host else { continue };
-                let log = host.log();
-                for line in log.iter().skip(printed) {
-                    println!("{}", line.text);
-                }
-                printed = log.len();
-            }
-            why = stopped(host) => return Err(format!("the host has stopped: {why}").into()),
+/// Who runs the handler here.
+enum Runs {
+    Host(Host),
+    Puller(Puller),
+    Elsewhere,
+}
+
+impl Runs {
+    fn log(&self) -> Vec<String> {
+        match self {
+            Self::Host(host) => host.log().into_iter().map(|line| line.text).collect(),
+            Self::Puller(puller) => puller.log(),
+            Self::Elsewhere => Vec::new(),
+        }
+    }
+
+    /// Why it has ended by itself, once it has.
+    async fn ended(&mut self) -> String {
+        match self {
+            Self::Host(host) => format!("the host has stopped: {}", host.stopped().await),
+            Self::Puller(puller) => match puller.ended().await {
+                Ok(status) => format!("the handler has ended: {status}"),
+                Err(error) => format!("the handler cannot be waited for: {error}"),
+            },
+            Self::Elsewhere => std::future::pending().await,
         }
     }
 }
 
-async fn stopped(host: Option<&Host>) -> String {
-    match host {
-        Some(host) => host.stopped().await,
-        None => std::future::pending().await,
+async fn print_log_until_interrupted(mut runs: Runs) -> Result<(), Error> {
+    let mut printed = 0;
+    let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    let mut print = |log: Vec<String>| {
+        for line in &log[printed.min(log.len())..] {
+            println!("{line}");
+        }
+        printed = log.len();
+    };
+    loop {
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                break;
+            }
+            _ = ticks.tick() => print(runs.log()),
+            why = runs.ended() => {
+                print(runs.log());
+                return Err(why.into());
+            }
+        }
     }
+    if let Runs::Puller(_) = runs {
+        // A terminal's Ctrl-C goes to it as well, and it hands back what it works on.
+        let _ = timeout(LONGEST_DRAIN, runs.ended()).await;
+        print(runs.log());
+    }
+    Ok(())
 }
+
+/// By default it takes at most half a minute.
+const LONGEST_DRAIN: Duration = Duration::from_secs(30);
 
 impl From<KeyChoice> for KeySpec {
     fn from(choice: KeyChoice) -> Self {

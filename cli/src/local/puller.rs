@@ -1,0 +1,127 @@
+//! `handler pull` as a process of its own, as a container would run it.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+    process::{Child, Command},
+    time::timeout,
+};
+
+const HEALTH: &str = "SIGNET_HEALTH";
+
+/// One replica. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Puller {
+    child: Child,
+    health: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Puller {
+    /// Starts the handler with these settings and nothing else in its environment; the health port is one that is free, unless
+    /// they name one.
+    ///
+    /// # Errors
+    /// There is no such program, or no free port.
+    pub fn start(handler: &Path, settings: &BTreeMap<String, String>) -> io::Result<Self> {
+        let health = match settings.get(HEALTH).and_then(|address| address.parse().ok()) {
+            Some(health) => health,
+            None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?,
+        };
+        let mut command = Command::new(handler);
+        command.arg("pull").env_clear().envs(std::env::var_os("SystemRoot").map(|root| ("SystemRoot", root)));
+        command.envs(settings).env(HEALTH, health.to_string()).kill_on_drop(true);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let log = Arc::default();
+        if let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) {
+            tokio::spawn(keep(output, Arc::clone(&log)));
+            tokio::spawn(keep(errors, Arc::clone(&log)));
+        }
+        Ok(Self { child, health, log })
+    }
+
+    /// Its process, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// All that it has printed so far.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its end, when that comes.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// Ends it without a chance to do anything about it.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub async fn kill(&mut self) -> io::Result<()> {
+        self.child.kill().await
+    }
+
+    /// Asks the health port: status and body of the answer.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn get(&self, path: &str) -> io::Result<(u16, String)> {
+        let exchange = async {
+            let mut stream = TcpStream::connect(self.health).await?;
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.health);
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+            let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+            status.map(|status| (status, body.to_owned())).ok_or_else(|| io::Error::other("no HTTP"))
+        };
+        timeout(PATIENCE, exchange).await.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Returns once it receives and signs.
+    ///
+    /// # Errors
+    /// It has ended before, or is not ready after a minute.
+    pub async fn ready(&mut self) -> io::Result<()> {
+        let ready = async {
+            loop {
+                if matches!(self.get("/ready").await, Ok((200, _))) {
+                    return Ok(());
+                }
+                if let Some(status) = self.child.try_wait()? {
+                    return Err(io::Error::other(format!("it has ended: {status}; {}", self.log().join(" | "))));
+                }
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+        };
+        timeout(LONGEST_START, ready).await.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+async fn keep(stream: impl AsyncRead + Unpin, log: Arc<Mutex<Vec<String>>>) {
+    let mut lines = BufReader::new(stream).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const LONGEST_START: Duration = Duration::from_mins(1);
