@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from bicep import FILES, INFRA, MAIN, ROOT, body, dotted
+from reference import documented
 
 ROLES = FILES["modules/roles.bicep"]
 README = (INFRA / "README.md").read_text()
@@ -159,12 +160,6 @@ def app():
 def settings():
     (_, made), = FILES["modules/app.bicep"].of_type("Microsoft.Web/sites/config")
     return made["properties"]["function"]["parameters"]["arg_1"]
-
-
-def documented():
-    """{setting: whether it is needed} of docs/reference.md."""
-    table = (ROOT / "docs" / "reference.md").read_text().split("\n## Settings\n")[1].split("\n## ")[0]
-    return {name: needed == "yes" for name, needed in re.findall(r"(?m)^\| `(\w+)` \| (yes|no) \|", table)}
 
 
 def test_the_app_is_a_custom_handler_on_flex_consumption():
