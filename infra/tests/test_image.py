@@ -67,12 +67,13 @@ def test_the_binary_runs_in_its_file_system_as_its_user(tmp_path):
     def enter():
         os.chroot(root)
         os.chdir("/")
+        # Only now, since only root may do the above.
+        os.setgroups([])
+        os.setgid(IMAGE.group)
+        os.setuid(IMAGE.user)
 
     def run(*command):
-        return subprocess.run(
-            command, env=IMAGE.environment, user=IMAGE.user, group=IMAGE.group, extra_groups=[],
-            preexec_fn=enter, capture_output=True, text=True, timeout=30, check=False,
-        )
+        return subprocess.run(command, env=IMAGE.environment, preexec_fn=enter, capture_output=True, text=True, timeout=30, check=False)
 
     version = run(*IMAGE.entry_point, "--version")
     assert (version.returncode, version.stdout.split(" ")[0]) == (0, "handler"), version.stderr
