@@ -3,7 +3,10 @@
 import os
 import shutil
 import stat
+import struct
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,11 +17,22 @@ IMAGE = Image(INFRA / "container" / "Dockerfile")
 
 
 def handler():
-    """The static binary to put in: SIGNET_HANDLER, or the newest that was built here."""
-    built = [ROOT / "bin" / "handler", *(ROOT / "target").glob("*-linux-musl/release/handler")]
+    """A static binary to put in: SIGNET_HANDLER, or the newest that was built here; nothing where there is none."""
     named = os.environ.get("SIGNET_HANDLER")
-    found = [named] if named else sorted((path for path in built if path.is_file()), key=lambda path: path.stat().st_mtime)
-    return found[-1] if found else None
+    if named:
+        return Path(named)
+    built = [ROOT / "bin" / "handler", *(ROOT / "target").glob("*-linux-musl/release/handler")]
+    found = [path for path in built if path.is_file() and is_static(path.read_bytes())]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def is_static(binary):
+    """Whether a 64-bit ELF file asks for no interpreter (PT_INTERP, 3): the demo and the tests may leave one that does."""
+    if binary[:5] != b"\x7fELF\x02":
+        return False
+    (headers,) = struct.unpack_from("<Q", binary, 32)
+    size, count = struct.unpack_from("<HH", binary, 54)
+    return all(struct.unpack_from("<I", binary, headers + size * at)[0] != 3 for at in range(count))
 
 
 def test_it_is_the_binary_and_nothing_else():
@@ -49,6 +63,11 @@ def test_it_says_what_it_is():
     assert {"title", "description", "source", "licenses", "version", "revision"} == {name.rpartition(".")[2] for name in IMAGE.labels}
     assert all(name.startswith("org.opencontainers.image.") for name in IMAGE.labels)
     assert f'repository = "{IMAGE.labels["org.opencontainers.image.source"]}"' in (ROOT / "Cargo.toml").read_text()
+
+
+def test_static_is_told_from_dynamic():
+    assert not is_static(Path(sys.executable).resolve().read_bytes())
+    assert not is_static(b"MZ")
 
 
 @pytest.mark.skipif(handler() is None, reason="no static binary is here: scripts/package, or SIGNET_HANDLER")

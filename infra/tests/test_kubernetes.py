@@ -2,12 +2,13 @@
 
 import copy
 import re
+import subprocess
 
 import jsonschema
 import kubernetes_validate
 import pytest
 
-from bicep import INFRA
+from bicep import CONTAINER, INFRA, ROOT
 from manifests import VARIANTS, built, container, keda, keda_schemas, pod, scaled
 from reference import documented_for_pull
 
@@ -172,11 +173,18 @@ def test_the_budget_is_for_these_pods():
     assert "replicas" not in built("deployment")["Deployment"]["spec"]
 
 
-def test_the_readme_replaces_every_placeholder():
+def test_what_the_readme_fills_in_is_everything(tmp_path):
     readme = (INFRA / "container" / "README.md").read_text()
-    text = "".join(path.read_text() for path in (INFRA / "container" / "kubernetes").rglob("*") if path.is_file())
-    text = re.sub(r"(?m)#.*$", "", text)
-    placeholders = set(re.findall(r"\b(\w+_CLIENT_ID|KEY_URI|\w+_ENDPOINT|DATA_ACCOUNT|REGISTRY|IMAGE_DIGEST)\b", text))
-    assert len(placeholders) >= 7
-    for placeholder in placeholders:
-        assert f"s|{placeholder}|" in readme, placeholder
+    commands = re.search(r"(?s)\ncp -r infra/container/kubernetes signet-NAME\n.*?(?=kubectl diff)", readme)[0]
+    # Its commands as they stand, but for who knows the outputs.
+    target = tmp_path / "filled"
+    script = 'output() { echo "https://of.$1/end"; }\n' + commands.replace("signet-NAME", str(target))
+    subprocess.run(["bash", "-euc", script], cwd=ROOT, check=True)
+    for variant in VARIANTS:
+        made = subprocess.run(["kustomize", "build", target / variant], check=True, capture_output=True, text=True).stdout
+        outputs = set(re.findall(r"https://of\.(\w+)", made))
+        assert outputs == {"SIGNET_CLIENT_ID", "SCALER_CLIENT_ID", "SIGNET_DATA_ACCOUNT", "SIGNET_KEY", "WorkQueue__queueServiceUri", "SIGNET_RESULTS"}
+        assert outputs <= set(CONTAINER.outputs)
+        assert "image: REGISTRY.azurecr.io/signet@sha256:DIGEST\n" in made
+        without = re.sub(r"https://of\.\w+", "", made).replace("REGISTRY.azurecr.io/signet@sha256:DIGEST", "")
+        assert not re.search(r"\b[A-Z]+_[A-Z_]*(?:ID|URI|ENDPOINT|ACCOUNT|DIGEST)\b|REGISTRY", without.replace("AZURE_CLIENT_ID", ""))
