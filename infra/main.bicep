@@ -150,6 +150,8 @@ module monitoring 'modules/monitoring.bicep' = {
     location: location
     tags: tags
     retentionDays: logDays
+    hasHost: true
+    prelude: ''
   }
 }
 
@@ -180,6 +182,7 @@ module data 'modules/data.bicep' = {
     tags: tags
     redundancy: dataRedundancy
     queueName: queueName
+    hasPoisonQueue: true
     resultsContainer: resultsContainer
     rejectedContainer: rejectedContainer
     sourceContainers: sourceContainers
@@ -210,10 +213,19 @@ module roles 'modules/roles.bicep' = {
     vaultName: vault.outputs.name
     keyName: keyName
     dataAccountName: data.outputs.name
-    queueName: queueName
     resultsContainer: resultsContainer
     rejectedContainer: rejectedContainer
     sourceContainers: sourceContainers
+  }
+}
+
+module hostRoles 'modules/host-roles.bicep' = {
+  name: 'signet-host-roles'
+  scope: group
+  params: {
+    appPrincipalId: identity.outputs.principalId
+    dataAccountName: data.outputs.name
+    queueName: queueName
     hostAccountName: host.outputs.name
     applicationInsightsName: monitoring.outputs.applicationInsightsName
   }
@@ -229,6 +241,7 @@ module operator 'modules/operator.bicep' = if (!empty(principalId)) {
     keyName: keyName
     dataAccountName: data.outputs.name
     queueName: queueName
+    hasPoisonQueue: true
     resultsContainer: resultsContainer
     rejectedContainer: rejectedContainer
   }
@@ -279,7 +292,7 @@ module app 'modules/app.bicep' = {
     subnetId: privateNetworking ? network!.outputs.appSubnetId : ''
   }
   // It can start without its roles, but would only hand items back until they are there.
-  dependsOn: [roles]
+  dependsOn: [roles, hostRoles]
 }
 
 module events 'modules/events.bicep' = if (signUploads && !empty(sourceContainers)) {
@@ -303,7 +316,9 @@ module alerts 'modules/alerts.bicep' = {
     location: location
     tags: tags
     email: alertEmail
-    applicationInsightsId: monitoring.outputs.applicationInsightsId
+    logsId: monitoring.outputs.logsId
+    hasHost: true
+    prelude: ''
     vaultId: vault.outputs.id
     dataAccountId: data.outputs.id
     oldestMessageMinutes: oldestMessageMinutes

@@ -3,7 +3,12 @@ param token string
 param location string
 param tags object
 param email string
-param applicationInsightsId string
+@description('Application Insights with a Functions host, else the workspace.')
+param logsId string
+@description('Whether there is a Functions host, of whose lines some alerts are.')
+param hasHost bool
+@description('KQL before each query, as in monitoring.bicep.')
+param prelude string
 param vaultId string
 param dataAccountId string
 param oldestMessageMinutes int
@@ -29,8 +34,8 @@ resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(email)
 
 var actionGroups = empty(email) ? [] : [people.id]
 
-// Each looks at the handler's and the host's own log lines.
-var lineAlerts = [
+// Each looks at log lines: of the handler, and some of the host's own.
+var handlerAlerts = [
   {
     name: 'rejections'
     title: 'Signet rejected items'
@@ -38,6 +43,15 @@ var lineAlerts = [
     severity: 3
     query: loadTextContent('../queries/rejections.kql')
   }
+  {
+    name: 'errors'
+    title: 'Signet logs errors'
+    description: 'What nobody but a person can mend, such as a new key version that cannot be used.'
+    severity: 2
+    query: loadTextContent('../queries/errors.kql')
+  }
+]
+var hostAlerts = [
   {
     name: 'poison'
     title: 'Signet: the host gave messages up'
@@ -52,14 +66,8 @@ var lineAlerts = [
     severity: 2
     query: replace(loadTextContent('../queries/age.kql'), 'let limit = 15m;', 'let limit = ${oldestMessageMinutes}m;')
   }
-  {
-    name: 'errors'
-    title: 'Signet logs errors'
-    description: 'What nobody but a person can mend, such as a new key version that cannot be used.'
-    severity: 2
-    query: loadTextContent('../queries/errors.kql')
-  }
 ]
+var lineAlerts = concat(handlerAlerts, hasHost ? hostAlerts : [])
 
 resource lines 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
   for alert in lineAlerts: {
@@ -72,13 +80,15 @@ resource lines 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
       description: alert.description
       severity: alert.severity
       enabled: true
-      scopes: [applicationInsightsId]
+      scopes: [logsId]
       evaluationFrequency: 'PT5M'
       windowSize: 'PT15M'
+      // A workspace knows the table only once there was a line.
+      skipQueryValidation: !hasHost
       criteria: {
         allOf: [
           {
-            query: alert.query
+            query: '${prelude}${alert.query}'
             timeAggregation: 'Count'
             operator: 'GreaterThan'
             threshold: 0

@@ -4,6 +4,7 @@ param location string
 param tags object
 param redundancy string
 param queueName string
+param hasPoisonQueue bool
 param resultsContainer string
 param rejectedContainer string
 param sourceContainers array
@@ -54,8 +55,8 @@ resource work 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01
   name: queueName
 }
 
-// Made here, since the app may not make queues.
-resource poison 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' = {
+// The Functions host's, for what it gives up. Made here, since the app may not make queues.
+resource poison 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' = if (hasPoisonQueue) {
   parent: queueService
   name: '${queueName}-poison'
 }

@@ -3,6 +3,10 @@ param token string
 param location string
 param tags object
 param retentionDays int
+@description('Whether a Functions host sends its lines to Application Insights. Otherwise they are in the workspace itself.')
+param hasHost bool
+@description('KQL before each query: makes of other lines a table `traces`. Empty with a Functions host, whose table that is.')
+param prelude string
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
   name: 'log-signet-${token}'
@@ -20,7 +24,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
   }
 }
 
-resource applicationInsights 'Microsoft.Insights/components@2020-02-02' = {
+resource applicationInsights 'Microsoft.Insights/components@2020-02-02' = if (hasHost) {
   name: 'appi-signet-${token}'
   location: location
   tags: tags
@@ -32,6 +36,10 @@ resource applicationInsights 'Microsoft.Insights/components@2020-02-02' = {
     IngestionMode: 'LogAnalytics'
   }
 }
+
+// Where the lines are, and what that is to a workbook.
+var logsId = hasHost ? applicationInsights.id : workspace.id
+var logsType = hasHost ? 'microsoft.insights/components' : 'microsoft.operationalinsights/workspaces'
 
 // A line for each query: what it is called, and its text.
 var panels = [
@@ -53,7 +61,7 @@ var parameterItems = [
       version: 'KqlParameterItem/1.0'
       style: 'pills'
       queryType: 0
-      resourceType: 'microsoft.insights/components'
+      resourceType: logsType
       parameters: [
         {
           id: guid('signet', 'time')
@@ -93,10 +101,10 @@ var queryItems = [
     content: {
       version: 'KqlItem/1.0'
       title: panel.title
-      query: panel.query
+      query: '${prelude}${panel.query}'
       size: 0
       queryType: 0
-      resourceType: 'microsoft.insights/components'
+      resourceType: logsType
       visualization: panel.view
       timeContextFromParameter: 'Time'
       showExportToExcel: true
@@ -112,17 +120,19 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
   properties: {
     displayName: 'Signet'
     category: 'workbook'
-    sourceId: applicationInsights.id
+    sourceId: logsId
     serializedData: string({
       version: 'Notebook/1.0'
       items: concat(parameterItems, queryItems)
-      fallbackResourceIds: [applicationInsights.id]
+      fallbackResourceIds: [logsId]
     })
   }
 }
 
 output workspaceId string = workspace.id
-output applicationInsightsId string = applicationInsights.id
-output applicationInsightsName string = applicationInsights.name
+// Where alerts look for lines.
+output logsId string = logsId
+// Empty without a host.
+output applicationInsightsName string = hasHost ? applicationInsights.name : ''
 // It names the resource; without a role, nothing can be sent with it.
-output connectionString string = applicationInsights.properties.ConnectionString
+output connectionString string = hasHost ? applicationInsights!.properties.ConnectionString : ''

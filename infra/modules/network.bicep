@@ -9,6 +9,7 @@ param clientPrefixes array
 param linkedNetworks array
 param vaultId string
 param dataAccountId string
+@description('The account of the Functions host; empty: there is none.')
 param hostAccountId string
 
 // The names of the zones follow from the cloud's own suffixes; the vault's suffix begins with a dot.
@@ -18,12 +19,13 @@ var vaultZone = 'privatelink${replace(environment().suffixes.keyvaultDns, '.vaul
 var zoneNames = [blobZone, queueZone, vaultZone]
 
 // `zone` is the index in zoneNames.
-var targets = [
+var targets = concat([
   { name: 'data-blob', id: dataAccountId, part: 'blob', zone: 0 }
   { name: 'data-queue', id: dataAccountId, part: 'queue', zone: 1 }
-  { name: 'host-blob', id: hostAccountId, part: 'blob', zone: 0 }
   { name: 'vault', id: vaultId, part: 'vault', zone: 2 }
-]
+], empty(hostAccountId) ? [] : [
+  { name: 'host-blob', id: hostAccountId, part: 'blob', zone: 0 }
+])
 
 // Senders, operators and runners. A rule without any source is refused, so without them there is none.
 var clients = empty(clientPrefixes) ? [] : [
@@ -42,7 +44,7 @@ var clients = empty(clientPrefixes) ? [] : [
   }
 ]
 
-// What has no private endpoint (Application Insights, the host's extension bundle) is reached from one known address.
+// What has no private endpoint (Application Insights, the host's extension bundle, a registry) is reached from one known address.
 resource address 'Microsoft.Network/publicIPAddresses@2025-05-01' = {
   name: 'pip-signet-${token}'
   location: location
@@ -134,6 +136,7 @@ resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
           }
           delegations: [
             {
+              // Of Flex Consumption and of Container Apps alike.
               name: 'functions'
               properties: {
                 serviceName: 'Microsoft.App/environments'

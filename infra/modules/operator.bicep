@@ -5,6 +5,7 @@ param vaultName string
 param keyName string
 param dataAccountName string
 param queueName string
+param hasPoisonQueue bool
 param resultsContainer string
 param rejectedContainer string
 
@@ -78,7 +79,7 @@ resource workReader 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-resource poisonReader 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+resource poisonReader 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (hasPoisonQueue) {
   name: guid(poison.id, principalId, roleIds.queueDataReader)
   scope: poison
   properties: {

@@ -1,21 +1,16 @@
-// What the app's identity may do, and on what: nothing else in this template gives it a right. README.md says why each.
+// What the app's identity may do wherever it runs: sign, and read and write blobs. Its rights on queues are of its front door:
+// host-roles.bicep, ../container/modules/roles.bicep. README.md says why each.
 param appPrincipalId string
 param vaultName string
 param keyName string
 param dataAccountName string
-param queueName string
 param resultsContainer string
 param rejectedContainer string
 param sourceContainers array
-param hostAccountName string
-param applicationInsightsName string
 
 var roleIds = {
-  queueDataContributor: '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
   blobDataContributor: 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
   blobDataReader: '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1'
-  blobDataOwner: 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
-  monitoringMetricsPublisher: '3913510d-42f4-4e42-8a64-420c390055eb'
 }
 
 // Narrower than any role of Azure's: Key Vault Crypto User may encrypt, wrap and verify as well.
@@ -53,21 +48,6 @@ resource dataAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: dataAccountName
 }
 
-resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' existing = {
-  parent: dataAccount
-  name: 'default'
-}
-
-resource work 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' existing = {
-  parent: queueService
-  name: queueName
-}
-
-resource poison 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' existing = {
-  parent: queueService
-  name: '${queueName}-poison'
-}
-
 resource blobService 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' existing = {
   parent: dataAccount
   name: 'default'
@@ -90,39 +70,11 @@ resource sources 'Microsoft.Storage/storageAccounts/blobServices/containers@2025
   }
 ]
 
-resource hostAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
-  name: hostAccountName
-}
-
-resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing = {
-  name: applicationInsightsName
-}
-
 resource keySigner 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(key.id, appPrincipalId, signer.id)
   scope: key
   properties: {
     roleDefinitionId: signer.id
-    principalId: appPrincipalId
-    principalType: 'ServicePrincipal'
-  }
-}
-
-resource workContributor 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(work.id, appPrincipalId, roleIds.queueDataContributor)
-  scope: work
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.queueDataContributor)
-    principalId: appPrincipalId
-    principalType: 'ServicePrincipal'
-  }
-}
-
-resource poisonContributor 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(poison.id, appPrincipalId, roleIds.queueDataContributor)
-  scope: poison
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.queueDataContributor)
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
   }
@@ -159,26 +111,6 @@ resource sourcesReader 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
     }
   }
 ]
-
-resource hostOwner 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(hostAccount.id, appPrincipalId, roleIds.blobDataOwner)
-  scope: hostAccount
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.blobDataOwner)
-    principalId: appPrincipalId
-    principalType: 'ServicePrincipal'
-  }
-}
-
-resource telemetryPublisher 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(applicationInsights.id, appPrincipalId, roleIds.monitoringMetricsPublisher)
-  scope: applicationInsights
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.monitoringMetricsPublisher)
-    principalId: appPrincipalId
-    principalType: 'ServicePrincipal'
-  }
-}
 
 // The bare id: the Azure CLI takes that as a role, and refuses the id of a resource in a group.
 output signerRole string = signer.name

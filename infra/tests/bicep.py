@@ -152,3 +152,10 @@ def dotted(value):
 
 FILES = {path.relative_to(INFRA).as_posix(): Bicep(path) for path in sorted(INFRA.rglob("*.bicep"))}
 MAIN = FILES["main.bicep"]
+CONTAINER = FILES["container/main.bicep"]
+
+
+def target(main, symbol):
+    """The file of a module that `main` uses."""
+    path = (main.path.parent / main.modules[symbol]["detail"]["path"]).resolve()
+    return FILES[path.relative_to(INFRA).as_posix()]

@@ -8,9 +8,10 @@ const [modules, ...files] = process.argv.slice(2)
 for (const part of ['bridge.js', 'Kusto.Language.Bridge.js']) require(join(modules, '@kusto/language-service-next', part))
 const { KustoCode, GlobalState, Symbols } = globalThis.Kusto.Language
 
-// As far as the queries use them: columns of Application Insights, and of the vault's audit log in the workspace.
+// As far as the queries use them: columns of Application Insights, and of the vault's audit log and the containers' in the workspace.
 const tables = {
   traces: 'timestamp: datetime, message: string, severityLevel: int, customDimensions: dynamic, operation_Name: string, cloud_RoleInstance: string',
+  ContainerAppConsoleLogs: 'TimeGenerated: datetime, Log: string, Stream: string, ContainerAppName: string, ContainerGroupName: string, RevisionName: string',
   AZKVAuditLogs: 'TimeGenerated: datetime, OperationName: string, HttpStatusCode: int, RequestUri: string, Identity: dynamic, CallerIpAddress: string',
 }
 const symbols = Object.entries(tables).map(([name, columns]) => Symbols.TableSymbol.From(`(${columns})`).WithName(name))

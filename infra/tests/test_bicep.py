@@ -4,13 +4,14 @@ import pytest
 import tree_sitter
 import tree_sitter_bicep
 
-from bicep import FILES, INFRA, MAIN, body
+from bicep import CONTAINER, FILES, INFRA, MAIN, body, target
 
 FUNCTIONS = {
-    "concat", "empty", "endsWith", "environment", "guid", "join", "length", "loadTextContent", "range", "replace", "resourceGroup", "startsWith",
+    "concat", "empty", "endsWith", "environment", "guid", "items", "join", "json", "length", "loadTextContent", "range", "replace", "resourceGroup", "startsWith",
     "string", "subscription", "subscriptionResourceId", "tenant", "toLower", "union", "uniqueString",
 }
 FILE_CASES = pytest.mark.parametrize("name", FILES)
+MAINS = pytest.mark.parametrize("main", [MAIN, CONTAINER], ids=["functions", "container"])
 
 
 GRAMMAR = tree_sitter.Parser(tree_sitter.Language(tree_sitter_bicep.language()))
@@ -49,36 +50,39 @@ def test_every_file_that_is_loaded_is_there(name):
         assert (file.path.parent / word.split("'")[0]).is_file()
 
 
-def test_modules_get_what_they_ask_for_and_no_more():
-    for symbol, module in MAIN.modules.items():
-        target = FILES[module["detail"]["path"]]
+@MAINS
+def test_modules_get_what_they_ask_for_and_no_more(main):
+    for symbol, module in main.modules.items():
+        file = target(main, symbol)
         given = body(module["config"])["params"]
-        needed = {name for name, parameter in target.parameters.items() if parameter["default"] is None}
-        assert not set(given) - set(target.parameters), symbol
+        needed = {name for name, parameter in file.parameters.items() if parameter["default"] is None}
+        assert not set(given) - set(file.parameters), symbol
         assert not needed - set(given), symbol
 
 
-def test_what_is_passed_on_keeps_its_type():
+@MAINS
+def test_what_is_passed_on_keeps_its_type(main):
     compared = 0
-    for symbol, module in MAIN.modules.items():
-        target = FILES[module["detail"]["path"]]
+    for symbol, module in main.modules.items():
+        file = target(main, symbol)
         for name, value in body(module["config"])["params"].items():
-            if isinstance(value, str) and value in MAIN.parameters:
-                assert target.parameters[name]["type"] == MAIN.parameters[value]["type"], (symbol, name)
+            if isinstance(value, str) and value in main.parameters:
+                assert file.parameters[name]["type"] == main.parameters[value]["type"], (symbol, name)
                 compared += 1
     assert compared > 20
 
 
-def test_outputs_of_modules_exist():
-    found = list(MAIN.module_outputs())
+@MAINS
+def test_outputs_of_modules_exist(main):
+    found = list(main.module_outputs())
     assert len(found) > 20
     for symbol, output in found:
-        assert output in FILES[MAIN.modules[symbol]["detail"]["path"]].outputs, (symbol, output)
+        assert output in target(main, symbol).outputs, (symbol, output)
 
 
 def test_every_module_is_used():
-    used = {module["detail"]["path"] for module in MAIN.modules.values()}
-    assert used == {path.relative_to(INFRA).as_posix() for path in (INFRA / "modules").glob("*.bicep")}
+    used = {target(main, symbol).path for main in (MAIN, CONTAINER) for symbol in main.modules}
+    assert used == {file.path for file in FILES.values() if file.path.parent.name == "modules"}
 
 
 @FILE_CASES

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from bicep import FILES, INFRA, MAIN, ROOT, body, dotted
+from reference import documented
 
 ROLES = FILES["modules/roles.bicep"]
 README = (INFRA / "README.md").read_text()
@@ -22,6 +23,7 @@ NAMES = {
     "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
     "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
     "21090545-7ca7-4776-b22c-e363652d74d2": "Key Vault Reader",
+    "7f951dda-4ed3-4680-a7ca-43fe172d538d": "AcrPull",
 }
 QUEUE = "Microsoft.Storage/storageAccounts/queueServices/queues"
 CONTAINER = "Microsoft.Storage/storageAccounts/blobServices/containers"
@@ -32,11 +34,15 @@ ASSIGNED = {
     "modules/roles.bicep": {
         "appPrincipalId": {
             (KEY, "keyName", "signer.id"),
-            (QUEUE, "queueName", "Storage Queue Data Contributor"),
-            (QUEUE, "${queueName}-poison", "Storage Queue Data Contributor"),
             (CONTAINER, "resultsContainer", "Storage Blob Data Contributor"),
             (CONTAINER, "rejectedContainer", "Storage Blob Data Contributor"),
             (CONTAINER, "container", "Storage Blob Data Reader"),
+        }
+    },
+    "modules/host-roles.bicep": {
+        "appPrincipalId": {
+            (QUEUE, "queueName", "Storage Queue Data Contributor"),
+            (QUEUE, "${queueName}-poison", "Storage Queue Data Contributor"),
             ("Microsoft.Storage/storageAccounts", "hostAccountName", "Storage Blob Data Owner"),
             ("Microsoft.Insights/components", "applicationInsightsName", "Monitoring Metrics Publisher"),
         }
@@ -54,7 +60,16 @@ ASSIGNED = {
     "modules/events.bicep": {
         "topic.identity.principalId": {(QUEUE, "queueName", "Storage Queue Data Message Sender")}
     },
+    "container/modules/roles.bicep": {
+        "appPrincipalId": {(QUEUE, "queueName", "puller.id")},
+        "scalerPrincipalId": {(QUEUE, "queueName", "counter.id")},
+    },
+    "container/modules/registry.bicep": {
+        "principalId": {("Microsoft.ContainerRegistry/registries", "name", "AcrPull")},
+    },
 }
+# Roles of our own, by the symbols of their definitions.
+OURS = {"signer.id": "Signet signer", "puller.id": "Signet puller", "counter.id": "Signet counter"}
 
 
 def assignments(file):
@@ -91,13 +106,16 @@ def test_the_signer_may_read_and_sign_and_nothing_else():
     assert [dotted(scope) for scope in signer["properties"]["assignableScopes"]] == ["resource_group()"]
 
 
-def test_the_readme_has_a_row_for_each_role():
-    rows = [line for line in README.splitlines() if line.startswith("|")]
-    for principals in ASSIGNED.values():
-        for entries in principals.values():
-            for _, _, role in entries:
-                role = "Signet signer" if role == "signer.id" else role
-                assert any(f"| {role}" in row for row in rows), role
+def test_the_readmes_have_a_row_for_each_role():
+    here, of_container = README, (INFRA / "container" / "README.md").read_text()
+    needed = {
+        here: {name for name in ASSIGNED if not name.startswith("container/")},
+        of_container: {"modules/roles.bicep", "container/modules/roles.bicep", "container/modules/registry.bicep"},
+    }
+    for readme, names in needed.items():
+        rows = [line for line in readme.splitlines() if line.startswith("|")]
+        for _, _, role in (entry for name in names for entries in ASSIGNED[name].values() for entry in entries):
+            assert any(f"| {OURS.get(role, role)}" in row for row in rows), role
 
 
 @pytest.mark.parametrize("name", STORAGE)
@@ -159,12 +177,6 @@ def app():
 def settings():
     (_, made), = FILES["modules/app.bicep"].of_type("Microsoft.Web/sites/config")
     return made["properties"]["function"]["parameters"]["arg_1"]
-
-
-def documented():
-    """{setting: whether it is needed} of docs/reference.md."""
-    table = (ROOT / "docs" / "reference.md").read_text().split("\n## Settings\n")[1].split("\n## ")[0]
-    return {name: needed == "yes" for name, needed in re.findall(r"(?m)^\| `(\w+)` \| (yes|no) \|", table)}
 
 
 def test_the_app_is_a_custom_handler_on_flex_consumption():
