@@ -35,8 +35,8 @@ def lines():
 
 
 def fates():
-    """The lines of handler/src/host.rs with which deliveries end: some fields of all, some of each fate, and the stages' times."""
-    source = (ROOT / "handler" / "src" / "host.rs").read_text()
+    """The lines of handler/src/delivery.rs with which deliveries end: some fields of all, some of each fate, and the stages' times."""
+    source = (ROOT / "handler" / "src" / "delivery.rs").read_text()
     body = re.search(r"\nfn line\(.*?\n}\n", source, re.S)[0]
     first, _, rest = body.partition("match fate {")
     arms, _, last = rest.partition("};")
@@ -47,12 +47,12 @@ def fates():
         fields = names.findall(first) + names.findall(arm) + ["sign_ms", "publish_ms"] + names.findall(last)
         # The test's own build has one more.
         pairs = " ".join(f"{name}={SAMPLES.get(name, 'x')}" for name in fields if name != "allocations")
-        found["host.rs", outcome] = f"{level:<5} handler::host {outcome} {pairs}"
+        found["delivery.rs", outcome] = f"{level:<5} handler::delivery {outcome} {pairs}"
     return found
 
 
 LINES = lines()
-ITEM_LINES = [line for (_, message), line in LINES.items() if " message_id=" in line]
+ITEM_LINES = [line for (file, _), line in LINES.items() if file == "delivery.rs" and " message_id=" in line]
 
 
 def patterns(query):
@@ -67,8 +67,8 @@ def test_the_handler_logs_the_fates_that_the_queries_look_for():
     assert {message for _, message in LINES} >= {"done", "rejected", "handed back", "ready", "now signing with"}
     assert len(ITEM_LINES) >= 4
     for line in ITEM_LINES:
-        assert " handler::host " in line
-        assert re.search(r"^\S+\s+handler::host (.*?) function=", line), line
+        assert " handler::delivery " in line
+        assert re.search(r"^\S+\s+handler::delivery (.*?) function=", line), line
 
 
 @pytest.mark.parametrize("name", QUERIES)
@@ -87,9 +87,9 @@ def test_every_beginning_that_a_query_looks_for_is_logged(name):
 
 
 def test_a_record_and_an_item_are_told_apart():
-    rejected = LINES["host.rs", "rejected"]
-    assert rejected.startswith("WARN  handler::host rejected ")
-    assert not LINES["host.rs", "done"].startswith("WARN")
+    rejected = LINES["delivery.rs", "rejected"]
+    assert rejected.startswith("WARN  handler::delivery rejected ")
+    assert not LINES["delivery.rs", "done"].startswith("WARN")
 
 
 def test_the_age_is_read_from_the_hosts_own_line():
