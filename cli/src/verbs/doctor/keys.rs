@@ -40,7 +40,7 @@ pub(super) async fn check(
         Ok(client) => client,
         Err(why) => return report.failure(name, why.to_string(), "see SIGNET_KEY"),
     };
-    let vault_name = key.vault.host_str().unwrap_or_default().split('.').next().unwrap_or_default();
+    let vault_name = key.vault_name();
     let scope = format!("$(az keyvault show -n {vault_name} --query id -o tsv)/keys/{}", key.name);
     let signer = signer_role(vault_name);
     let read = Right { app: &signer, operator: Some("Key Vault Reader"), scope: &scope }.lack(principal);

@@ -139,7 +139,12 @@ pub(super) async fn check_queues(
             Ok(client) => client,
             Err(why) => return report.unknown(name, why.to_string()),
         };
-        check_presence(&name, is_work, &client, (&read.lack(principal), &create), report).await;
+        let lack = read.lack(principal);
+        let grant = match &lack {
+            Lack::Fault(role) if principal.asker == Some(Asker::App) => role.clone(),
+            _ => format!("give the app's identity {QUEUE_CONTRIBUTOR} on it"),
+        };
+        check_presence(&name, is_work, &client, (&lack, &create, &grant), report).await;
         check_rights((&name, is_work), &client, read, principal, report).await;
     }
 }
@@ -148,7 +153,7 @@ async fn check_presence(
     name: &str,
     is_work: bool,
     client: &QueueClient,
-    (lack, create): (&Lack, &str),
+    (lack, create, grant): (&Lack, &str, &str),
     report: &mut Report,
 ) {
     let looked = patiently(async || client.get_properties(None).await?.approximate_messages_count()).await;
@@ -163,8 +168,7 @@ async fn check_presence(
             }
         }
         Err(error) if !is_work && Failure::from(&error).is(404) => {
-            let role = if let Lack::Fault(role) = lack { format!("; and then {role}") } else { String::new() };
-            let remedy = create.to_owned() + &role;
+            let remedy = format!("{create}; and then {grant}");
             let detail =
                 "not there: the host creates it with the first message that it gives up, if its role is on the account";
             report.warning(name, detail, remedy);
