@@ -263,7 +263,10 @@ mod tests {
         let twice = SET.replace("\"keys\":[", r#""keys":[{"kid":"1","kty":"x"},{"kty":"y"},{"kid":"11","kty":"z"},"#);
         let mut set = JwkSet::parse(&twice).expect("a set");
         let kids: Vec<_> = set.entries().map(|(kid, jwk)| (kid.unwrap_or_default(), jwk.is_ok())).collect();
-        assert_eq!(kids, [("1", false), ("", false), ("11", false), ("1", true), ("2", false)].map(|(k, u)| (k.into(), u)));
+        assert_eq!(
+            kids,
+            [("1", false), ("", false), ("11", false), ("1", true), ("2", false)].map(|(k, u)| (k.into(), u))
+        );
         assert!(!set.remove("3") && !set.remove("") && set.len() == 5);
         assert!(set.remove("1") && !set.contains("1") && !set.remove("1"));
         assert_eq!(

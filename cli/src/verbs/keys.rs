@@ -106,7 +106,11 @@ impl Overview<'_> {
             eprintln!("not published: {}; add it with `signet keys --publish`", version.kid);
         }
         for version in self.unpublished(Publication::Contradicted) {
-            eprintln!("{url} has another key under the name {}; nothing replaces it but you", version.kid);
+            let kid = &version.kid;
+            eprintln!(
+                "{url} has another key under the name {kid}; nothing replaces it but you: `signet keys --unpublish {kid}`, \
+                 then `signet keys --publish`"
+            );
         }
         for other in self.others.iter().filter(|other| other.standing == Standing::NotInTheVault) {
             let kid = text::visible(other.kid.as_deref().unwrap_or_default());

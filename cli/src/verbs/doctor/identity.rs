@@ -101,7 +101,11 @@ pub(super) async fn check(resource: &str, transport: &Transport, report: &mut Re
     }
     let nature = nature(&claims);
     let kind = if nature == Some(Nature::Application) { "ServicePrincipal" } else { "User" };
-    Some(Principal { asker: asker(nature, Source::choose(given).ok().as_ref()), object_id: claim(&claims, "oid"), kind })
+    Some(Principal {
+        asker: asker(nature, Source::choose(given).ok().as_ref()),
+        object_id: claim(&claims, "oid"),
+        kind,
+    })
 }
 
 /// Says as whom all is tried that follows, and why. `wish` is the option's.

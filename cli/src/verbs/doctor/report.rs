@@ -123,7 +123,8 @@ impl Report {
             }
             (Some(403), Lack::Fault(remedy), _) => (State::Failure, message, Some(remedy.as_str())),
             (Some(403), Lack::NotYours, _) => {
-                let detail = format!("not allowed, as it should be: this is the app's right, and not yours ({message})");
+                let detail =
+                    format!("not allowed, as it should be: this is the app's right, and not yours ({message})");
                 (State::NotYours, detail, None)
             }
             (Some(403), Lack::Untold, _) => {

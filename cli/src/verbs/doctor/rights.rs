@@ -67,7 +67,11 @@ mod tests {
 
     #[test]
     fn nobody_is_given_a_right_that_is_the_apps_alone() {
-        let principal = |asker| Principal { asker, ..Principal::default() };
+        let principal = |asker| {
+            let mut principal = Principal::default();
+            principal.asker = asker;
+            principal
+        };
         let [app, operator, untold] = [Some(Asker::App), Some(Asker::Operator), None].map(principal);
         let shared = Right { app: "Contributor", operator: Some("Reader"), scope: "SCOPE" };
         let apps_alone = Right { operator: None, ..shared };

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::{
-    key_set::KeySet,
+    key_set::{KeySet, Publication},
     remote::Remote,
     settings::Error,
     text,
-    vault::{KeyIdentifier, Timeline},
+    vault::{KeyIdentifier, KeyVersion, Timeline},
 };
 
 /// Takes a key out by its whole name: exit 0 when it is not in the set, whether or not it was.
@@ -25,8 +25,14 @@ pub(super) async fn run(
     let mut owners = keys.into_iter().filter(|key| key.has(kid)).peekable();
     let is_checked = owners.peek().is_some();
     for key in owners {
-        let timeline = Timeline::read(key, remote.transport()).await?;
-        if let Some(version) = timeline.versions.iter().find(|version| version.kid == kid && version.enabled) {
+        let (timeline, published) = futures::try_join!(Timeline::read(key, remote.transport()), key_set.read())?;
+        // Another key under the version's name may go: what comes back is the right one.
+        let is_right = |version: &KeyVersion| match &version.public {
+            Ok(public) => Publication::of(kid, public, &published) != Publication::Contradicted,
+            Err(_) => true,
+        };
+        let mut versions = timeline.versions.iter().filter(|version| version.kid == kid && version.enabled);
+        if let Some(version) = versions.find(|version| is_right(version)) {
             let (vault, name) = (timeline.key.vault_name(), &timeline.key.name);
             return Err(format!(
                 "{kid} is enabled in its vault, so that whoever signs with the key would publish it again: first \
