@@ -88,7 +88,7 @@ async fn a_sound_deployment_is_healthy_and_stays_as_it_was() {
     found.is("bin/handler", "ok", "executable").is("who asks", "ok", "managed identity");
     found.is("asks as", "ok", "the app, by the token");
     found.is("token for https://storage.azure.com", "ok", "object id");
-    found.is("signing sign", "ok", "ES256, and verified").is("signing published", "ok", "verifiers find it");
+    found.is("signing sign", "ok", "ES256, and verified\"").is("signing published", "ok", "verifiers find it");
     found.is("signing state", "ok", "no expiry").is("signing rotation", "ok", "");
     found.is("-signed create", "ok", ".signet-doctor/").is("-signed delete", "ok", "gone");
     found.is("-rejected create", "ok", "").is("-rejected delete", "ok", "gone").is("-uploads read", "ok", "allowed");
@@ -214,6 +214,11 @@ async fn a_person_who_lacks_what_is_the_apps_alone_is_told_that_this_is_as_it_sh
         .create(None)
         .await
         .expect("a queue");
+    // Who has a right that they do not need is told so.
+    let found = Findings::of(&desk, &[], 0).await;
+    found.is("signing sign", "ok", "which only the app needs");
+    assert!(found.those("not-yours").is_empty(), "{:?}", found.0);
+
     refuse_the_apps_rights(&deployment);
     let found = Findings::of(&desk, &[], 0).await;
     found.is("who asks", "ok", "signed in to Azure CLI").is("asks as", "ok", "an operator, by the token");

@@ -152,9 +152,10 @@ async fn check_sign(
             report.ok(
                 name,
                 format!(
-                    "a digest of \"{}\" with {}, and verified",
+                    "a digest of \"{}\" with {}, and verified{}",
                     "signet doctor: this is no document",
-                    algorithm.name()
+                    algorithm.name(),
+                    if *lack == Lack::NotYours { ", which only the app needs" } else { "" }
                 ),
             );
         }

@@ -152,8 +152,8 @@ impl Report {
             println!("\n{total} checks: {failures} failed, {unknowns} could not be told, {warnings} with a warning");
             if not_yours > 0 {
                 println!(
-                    "{not_yours} rights are the app's and not yours, as it should be. Whether the app has them, \
-                     `signet smoke` says, and `signet doctor` where the app runs, with its identity."
+                    "{not_yours} rights are the app's and not yours, as it should be. `signet smoke` shows whether the app \
+                     signs; `signet doctor` tries them all where the app runs, with its identity."
                 );
             }
         }

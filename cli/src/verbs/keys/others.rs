@@ -70,8 +70,8 @@ impl Other {
                 Ok(public) => (public.kind(), thumbprint(public)),
                 Err(why) => (format!("? ({why})"), String::new()),
             };
-            let kid = other.kid.as_deref().map_or_else(|| "(without a kid)".into(), text::visible);
-            vec![kid.into_owned(), other.standing.name().to_owned(), text::visible(&kind).into_owned(), thumbprint]
+            let name = other.kid.as_deref().map_or_else(|| "(without a kid)".into(), text::visible);
+            vec![name.into_owned(), other.standing.name().to_owned(), text::visible(&kind).into_owned(), thumbprint]
         };
         let rows: Vec<Vec<String>> = others.iter().map(cells).collect();
         table::render(&["kid", "status", "key", "thumbprint (RFC 7638)"], &rows)
