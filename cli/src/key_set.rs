@@ -1,4 +1,4 @@
-//! The published keys of a results container: read, and added to without losing what anybody else adds.
+//! The published keys of a results container: read, and changed without losing what anybody else changes.
 
 use std::time::Duration;
 
@@ -51,19 +51,39 @@ impl KeySet {
 
     /// Adds keys by their identifiers, and returns the set as it stands then.
     pub async fn add(&self, keys: &[(&str, &PublicKey)]) -> Result<JwkSet, Error> {
-        for race in 0..RACES {
-            let (mut set, etag) = self.read_with_etag().await?;
-            if keys.iter().all(|(kid, _)| set.contains(kid)) {
-                return Ok(set);
-            }
+        let add = |set: &mut JwkSet| {
+            let before = set.len();
             for (kid, key) in keys {
                 set.add(kid, key);
             }
-            let Err(error) = patiently(async || self.write(&set, etag.as_ref()).await).await else { return Ok(set) };
+            set.len() > before
+        };
+        Ok(self.change(add).await?.0)
+    }
+
+    /// Takes out what has this identifier; whether anything had.
+    pub async fn remove(&self, kid: &str) -> Result<bool, Error> {
+        Ok(self.change(|set| set.remove(kid)).await?.1)
+    }
+
+    /// Makes a change, which says whether it is one, to the set as it stands: that set then, and whether it was changed.
+    async fn change(&self, change: impl Fn(&mut JwkSet) -> bool) -> Result<(JwkSet, bool), Error> {
+        for race in 0..RACES {
+            let (mut set, etag) = self.read_with_etag().await?;
+            if !change(&mut set) {
+                return Ok((set, false));
+            }
+            let written = patiently(async || self.write(&set, etag.as_ref()).await).await;
+            let Err(error) = written else { return Ok((set, true)) };
             let failure = Failure::from(&error);
-            // Somebody else published in between: their keys must not be lost.
+            // Somebody else wrote in between: their change must not be lost.
             if !failure.is(409) && !failure.is(412) {
-                return Err(format!("{} cannot be written: {}", self.url, failure.message).into());
+                let role = if failure.is(403) {
+                    "; the role Storage Blob Data Contributor on the container allows it"
+                } else {
+                    ""
+                };
+                return Err(format!("{} cannot be written: {}{role}", self.url, failure.message).into());
             }
             tokio::time::sleep(Duration::from_millis(50) * race).await;
         }

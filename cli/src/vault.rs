@@ -19,6 +19,9 @@ use crate::{
     settings::{self, Error},
 };
 
+/// What a vault says of a key that it does not have, a deleted one among them.
+const NOT_FOUND: &str = "KeyNotFound";
+
 /// A key in a vault: `https://{vault}/keys/{name}`, with `/{version}` to pin one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyIdentifier {
@@ -40,6 +43,20 @@ impl KeyIdentifier {
     #[must_use]
     pub fn without_version(&self) -> String {
         format!("{}keys/{}", self.vault, self.name)
+    }
+
+    /// Whether an identifier names a version of this key, whichever is pinned. Key Vault takes names in any case.
+    #[must_use]
+    pub fn has(&self, kid: &str) -> bool {
+        kid.parse::<Self>().is_ok_and(|other| {
+            other.version.is_some() && other.vault == self.vault && other.name.eq_ignore_ascii_case(&self.name)
+        })
+    }
+
+    /// The vault's name, as Azure CLI takes it.
+    #[must_use]
+    pub fn vault_name(&self) -> &str {
+        self.vault.host_str().unwrap_or_default().split('.').next().unwrap_or_default()
     }
 }
 
@@ -146,10 +163,12 @@ pub struct Timeline {
     /// The identifier of the version that signs now, if any can: the pinned one, or else the current one, or else the
     /// newest.
     pub signing: Option<String>,
+    /// Whether the vault has the key: one that was deleted or never made has no versions.
+    pub exists: bool,
 }
 
 impl Timeline {
-    /// Asks the vault, which must allow `get` and `list` on keys.
+    /// Asks the vault, which must allow `get` and `list` on keys. Where it has no such key, the timeline is an empty one.
     pub async fn read(key: KeyIdentifier, transport: &Transport) -> Result<Self, Error> {
         let client = client(&key, transport)?;
         let name = key.without_version();
@@ -157,13 +176,16 @@ impl Timeline {
             let failure = Failure::from(&error);
             let remedy = match failure.status {
                 Some(404) => "; create it, or name another in SIGNET_KEY",
-                Some(403) => "; the role Key Vault Crypto User or Key Vault Reader allows it",
+                Some(403) => "; the role Key Vault Reader on it allows that",
                 _ => "",
             };
             format!("the key {name} cannot be read: {}{remedy}", failure.message)
         };
         let current = match get(&client, &key.name, None).await {
             Ok(current) => current.key.and_then(|jwk| jwk.kid).unwrap_or_default(),
+            Err(error) if Failure::from(&error).code == NOT_FOUND => {
+                return Ok(Self { key, versions: Vec::new(), signing: None, exists: false });
+            }
             Err(error) if Failure::from(&error).is(404) => return Err(cause(error).into()),
             // A current version that may not be read, say because it is disabled, is among the listed ones all the same.
             Err(_) => String::new(),
@@ -183,7 +205,7 @@ impl Timeline {
         }
         let signing = signing(&key, &versions, &current, OffsetDateTime::now_utc());
         versions.sort_by(|one, other| other.created.cmp(&one.created).then_with(|| one.kid.cmp(&other.kid)));
-        Ok(Self { key, versions, signing })
+        Ok(Self { key, versions, signing, exists: true })
     }
 }
 
@@ -248,6 +270,16 @@ mod tests {
         assert_eq!((keys[0].name.as_str(), &keys[0].version), ("k", &None));
         assert_eq!((keys[1].vault.as_str(), keys[1].version.as_deref()), ("https://b.vault.azure.net/", Some("0f")));
         assert_eq!(keys[1].without_version(), "https://b.vault.azure.net/keys/k-2");
+        assert_eq!(keys[1].vault_name(), "b");
+        for (kid, expected) in [
+            ("https://b.vault.azure.net/keys/K-2/1e", true),
+            ("https://b.vault.azure.net/keys/k-2", false),
+            ("https://a.vault.azure.net/keys/k-2/1e", false),
+            ("https://b.vault.azure.net/keys/k/1e", false),
+            ("1e", false),
+        ] {
+            assert_eq!(keys[1].has(kid), expected, "{kid}");
+        }
         for text in [
             "",
             "k",

@@ -71,6 +71,13 @@ impl JwkSet {
         }
     }
 
+    /// Takes every key with this `kid` out; whether there was one. All else stays as it stands.
+    pub fn remove(&mut self, kid: &str) -> bool {
+        let before = self.keys.len();
+        self.keys.retain(|key| kid_of(key).as_deref() != Some(kid));
+        self.keys.len() < before
+    }
+
     /// The key for a signature: the one with this `kid`, or the only one where the signature names none. Keys of different
     /// types may share a `kid` (RFC 7517, section 4.5): of several, the one that allows the algorithm is meant.
     pub fn select(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<Jwk, SelectError> {
@@ -91,6 +98,11 @@ impl JwkSet {
             }
             (_, None) => Err(SelectError::Ambiguous),
         }
+    }
+
+    /// Every key of the set, whether or not it is of use here: its `kid`, and the key or why it is of none.
+    pub fn entries(&self) -> impl Iterator<Item = (Option<String>, Result<Jwk, String>)> {
+        self.keys.iter().map(|key| (kid_of(key), Jwk::parse(key)))
     }
 
     /// Every key of the set that can verify something here.
@@ -244,6 +256,23 @@ mod tests {
         assert_eq!(again.len(), 3);
         assert!(again.to_string().contains(r#""x-note":[1, 2]"#), "{again}");
         assert_eq!(again.usable().count(), 2);
+    }
+
+    #[test]
+    fn a_key_is_taken_out_by_its_whole_name_and_leaves_the_others_as_they_stand() {
+        let twice = SET.replace("\"keys\":[", r#""keys":[{"kid":"1","kty":"x"},{"kty":"y"},{"kid":"11","kty":"z"},"#);
+        let mut set = JwkSet::parse(&twice).expect("a set");
+        let kids: Vec<_> = set.entries().map(|(kid, jwk)| (kid.unwrap_or_default(), jwk.is_ok())).collect();
+        assert_eq!(
+            kids,
+            [("1", false), ("", false), ("11", false), ("1", true), ("2", false)].map(|(k, u)| (k.into(), u))
+        );
+        assert!(!set.remove("3") && !set.remove("") && set.len() == 5);
+        assert!(set.remove("1") && !set.contains("1") && !set.remove("1"));
+        assert_eq!(
+            set.to_string(),
+            r#"{"keys":[{"kty":"y"},{"kid":"11","kty":"z"},{"kty":"oct","k":"AAAA","kid":"2","x-note":[1, 2]}]}"#
+        );
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! `signet doctor`: all is well where it is, and each thing that is not is named with what mends it.
 
+#[cfg(unix)]
+mod operator;
+
 use std::{
     fs,
     path::Path,
@@ -58,8 +61,12 @@ impl Findings {
     }
 
     fn failures(&self) -> Vec<&str> {
-        let failed = self.0.iter().filter(|check| check["state"] == "failure");
-        failed.map(|check| check["check"].as_str().expect("a name")).collect()
+        self.those("failure")
+    }
+
+    fn those(&self, state: &str) -> Vec<&str> {
+        let those = self.0.iter().filter(|check| check["state"] == state);
+        those.map(|check| check["check"].as_str().expect("a name")).collect()
     }
 }
 
@@ -81,8 +88,9 @@ async fn a_sound_deployment_is_healthy_and_stays_as_it_was() {
     found.is("all", "ok", "by the word of handler ");
     found.is("functionTimeout", "ok", "300 s").is("maxDequeueCount", "ok", "1000 attempts, in 500 min");
     found.is("bin/handler", "ok", "executable").is("who asks", "ok", "managed identity");
+    found.is("asks as", "ok", "the app, by the token");
     found.is("token for https://storage.azure.com", "ok", "object id");
-    found.is("signing sign", "ok", "ES256, and verified").is("signing published", "ok", "verifiers find it");
+    found.is("signing sign", "ok", "ES256, and verified\"").is("signing published", "ok", "verifiers find it");
     found.is("signing state", "ok", "no expiry").is("signing rotation", "ok", "");
     found.is("-signed create", "ok", ".signet-doctor/").is("-signed delete", "ok", "gone");
     found.is("-rejected create", "ok", "").is("-rejected delete", "ok", "gone").is("-uploads read", "ok", "allowed");
@@ -113,7 +121,7 @@ async fn each_missing_right_is_named_with_the_command_that_gives_it() {
     let queue = deployment.queue_name.clone();
     let taps = &deployment.taps;
     let refuse = || Fault::status(403).authenticated();
-    let vault_role = "az role assignment create --role \\\"Key Vault Crypto User\\\" --assignee-object-id ";
+    let vault_role = "[?starts_with(roleName, 'Signet signer')].name\\\" -o tsv)\\\" --assignee-object-id ";
     let key_scope = "$(az keyvault show -n dev --query id -o tsv)/keys/signing";
     let failing = async |fault: Fault, name: &str, says: &str| {
         let tap = match name {
@@ -185,7 +193,7 @@ async fn keys_that_will_not_sign_for_long_are_named() {
     desk.settings.remove("SIGNET_ALGORITHM");
 
     deployment.taps.vault.fail(Fault::status(403).authenticated().path("/versions"));
-    Findings::of(&desk, &[], 0).await.is("signing list versions", "warning", "Key Vault Crypto User");
+    Findings::of(&desk, &[], 0).await.is("signing list versions", "warning", "Signet signer");
     deployment.taps.vault.heal();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
     let soon = Attributes { exp: Some(now + 10 * 24 * 60 * 60), ..Attributes::default() };

@@ -10,6 +10,7 @@ mod exactly_once;
 mod faults;
 mod foreign;
 mod json_texts;
+mod keys;
 mod main_path;
 mod memory;
 mod overload;

@@ -292,12 +292,12 @@ async fn items_that_would_be_rejected_are_not_sent() {
 }
 
 /// Puts a text where the keys are published.
-async fn publish(deployment: &Deployment, text: &str) {
+pub(crate) async fn publish(deployment: &Deployment, text: &str) {
     let client = deployment.results().expect("the container").blob_client(jwks::BLOB_NAME);
     client.upload(RequestContent::from(text.as_bytes().to_vec()), None).await.expect("an upload");
 }
 
-async fn published(deployment: &Deployment) -> String {
+pub(crate) async fn published(deployment: &Deployment) -> String {
     let client = deployment.results().expect("the container").blob_client(jwks::BLOB_NAME);
     let body = client.download(None).await.expect("a key set").body;
     body.collect_string().await.expect("a key set")
@@ -424,7 +424,7 @@ async fn what_cannot_be_told_of_keys_is_said_to_be_so() {
     assert_eq!(published(&deployment).await, "{}");
     publish(&deployment, r#"{"keys":[]}"#).await;
     deployment.taps.vault.fail(Fault::status(403).path("/versions"));
-    desk.run(&["keys"]).await.exits(2, "Key Vault Crypto User");
+    desk.run(&["keys"]).await.exits(2, "the role Key Vault Reader");
 }
 
 fn desk_results(deployment: &Deployment) -> String {

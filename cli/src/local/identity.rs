@@ -38,6 +38,10 @@ pub const USER_ASSIGNED: Identity = Identity {
     resource_id: "/subscriptions/00000000-0000-0000-0000-000000000000/resourcegroups/local/providers/Microsoft.ManagedIdentity/userAssignedIdentities/signet",
 };
 
+/// Somebody who is signed in on a machine of theirs.
+pub const OPERATOR: Person =
+    Person { name: "operator@signet.example", object_id: "5d0c7e9a-1f64-4b83-9a27-e8b6d4c3f210" };
+
 /// Where the endpoint answers.
 pub const TOKEN_PATH: &str = "/msi/token";
 
@@ -52,6 +56,15 @@ pub struct Identity {
     pub object_id: &'static str,
     /// The Azure resource's id.
     pub resource_id: &'static str,
+}
+
+/// A user of the tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// What they sign in with.
+    pub name: &'static str,
+    /// The user's object id, UUID.
+    pub object_id: &'static str,
 }
 
 /// The endpoint that a function app reaches through `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`.

@@ -7,6 +7,7 @@ mod keys;
 mod network;
 mod places;
 mod report;
+mod rights;
 mod storage;
 
 use std::{
@@ -20,7 +21,7 @@ use clap::Args;
 use futures::future::join_all;
 use signet_azure::roots::Roots;
 
-use self::{identity::Principal, network::Answer, places::Places, report::Report, storage::Need};
+use self::{identity::Principal, network::Answer, places::Places, report::Report, rights::Asker, storage::Need};
 use crate::{key_set::KeySet, remote::Remote, settings, vault::KeyIdentifier};
 
 const STORAGE: &str = "https://storage.azure.com";
@@ -39,6 +40,9 @@ pub struct Options {
     /// Write nothing; otherwise a probe is created in the results and the rejected container, and deleted
     #[arg(long)]
     no_write: bool,
+    /// Whose rights are meant; default: an operator's where a person is signed in, the app's where the platform gives the token
+    #[arg(long = "as", value_name = "WHO")]
+    whose: Option<Asker>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -76,7 +80,7 @@ impl Visit<'_> {
         let reached = self.network(report).await;
         report.area("identity");
         report.ok("who asks", identity::chosen());
-        let storage = if self.storage_urls().any(|url| reached.contains_key(&origin(url))) {
+        let mut storage = if self.storage_urls().any(|url| reached.contains_key(&origin(url))) {
             identity::check(STORAGE, self.remote.transport(), report).await
         } else {
             None
@@ -87,6 +91,11 @@ impl Visit<'_> {
         for resource in resources {
             let principal = identity::check(&resource, self.remote.transport(), report).await;
             vaults.insert(resource, principal);
+        }
+        let principals = storage.iter().chain(vaults.values().flatten());
+        let asker = identity::check_asker(self.options.whose, principals, report);
+        for principal in storage.iter_mut().chain(vaults.values_mut().flatten()) {
+            principal.asker = asker;
         }
         self.keys(&reached, &vaults, storage.is_some(), report).await;
         if let Some(principal) = storage {
@@ -140,11 +149,11 @@ impl Visit<'_> {
 
     async fn storage(&self, reached: &BTreeMap<String, Answer>, principal: &Principal, report: &mut Report) {
         let is_reached = |url: &&Url| reached.contains_key(&origin(url));
-        let write = if self.options.no_write { Need::Read } else { Need::Write };
+        let output = Need::Output { probe: !self.options.no_write };
         let Places { results, rejected, sources, queue_service, queue, .. } = self.places;
-        let containers = results.iter().map(|url| ("SIGNET_RESULTS", url, write));
-        let containers = containers.chain(rejected.iter().map(|url| ("SIGNET_REJECTED", url, write)));
-        let containers = containers.chain(sources.iter().map(|url| ("SIGNET_SOURCES", url, Need::Read)));
+        let containers = results.iter().map(|url| ("SIGNET_RESULTS", url, output));
+        let containers = containers.chain(rejected.iter().map(|url| ("SIGNET_REJECTED", url, output)));
+        let containers = containers.chain(sources.iter().map(|url| ("SIGNET_SOURCES", url, Need::Source)));
         report.area("containers");
         for (setting, url, need) in containers.filter(|(_, url, _)| is_reached(url)) {
             storage::check_container(setting, url, need, principal, self.remote, report).await;

@@ -1,4 +1,7 @@
-//! `signet keys`: the versions of the keys, and whether verifiers can find them.
+//! `signet keys`: the versions of the keys, whether verifiers can find them, and what else they find.
+
+mod others;
+mod unpublish;
 
 use std::process::ExitCode;
 
@@ -9,11 +12,12 @@ use serde_json::{Value, json};
 use signet_core::jwks::{JwkSet, thumbprint};
 use time::format_description::well_known::Rfc3339;
 
+use self::others::{Other, Standing};
 use crate::{
     key_set::{KeySet, Publication},
     remote::Remote,
     settings::{self, Error},
-    table,
+    table, text,
     vault::{KeyIdentifier, KeyVersion, State, Timeline},
 };
 
@@ -23,20 +27,26 @@ pub struct Options {
     /// Publish every enabled version in the key set of `SIGNET_RESULTS`, beside what others have put there
     #[arg(long)]
     publish: bool,
+    /// Take the key with exactly this `kid` out of the key set; its version must be disabled first
+    #[arg(long, value_name = "KID", conflicts_with = "publish")]
+    unpublish: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Shows each key of `SIGNET_KEY`: exit 0 if all enabled versions are published, 1 if one is not.
+/// Shows each key of `SIGNET_KEY`: exit 0 if all enabled versions are published, 1 if one is not, 2 if a key is not there.
 pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     let keys = KeyIdentifier::list(&settings::required("SIGNET_KEY")?).map_err(|why| format!("SIGNET_KEY: {why}"))?;
     let remote = Remote::new()?;
     let key_set = KeySet::of(&settings::required_url("SIGNET_RESULTS")?, &remote)?;
+    if let Some(kid) = &options.unpublish {
+        return unpublish::run(kid, keys, &key_set, &remote, options.json).await;
+    }
     let timelines = try_join_all(keys.into_iter().map(|key| Timeline::read(key, remote.transport())));
     let (timelines, mut published) = futures::try_join!(timelines, key_set.read())?;
 
-    let before = Overview { key_set: &key_set, timelines: &timelines, published: &published, added: &[] };
+    let before = Overview { key_set: &key_set, timelines: &timelines, published: &published, added: &[], others: &[] };
     let missing = before.unpublished(Publication::Missing).filter(|_| options.publish);
     let missing: Vec<_> =
         missing.filter_map(|version| Some((version.kid.as_str(), version.public.as_ref().ok()?))).collect();
@@ -44,14 +54,20 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     if !missing.is_empty() {
         published = key_set.add(&missing).await?;
     }
-    let overview = Overview { key_set: &key_set, timelines: &timelines, published: &published, added: &added };
+    let others = Other::all(&published, &timelines);
+    let overview =
+        Overview { key_set: &key_set, timelines: &timelines, published: &published, added: &added, others: &others };
     if options.json {
         println!("{}", overview.as_json());
     } else {
         print!("{}", overview.as_text());
     }
     overview.warn();
-    Ok(if overview.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match overview.is_complete() {
+        true => ExitCode::SUCCESS,
+        false if timelines.iter().all(|timeline| timeline.exists) => ExitCode::FAILURE,
+        false => ExitCode::from(2),
+    })
 }
 
 /// The keys, and the set that they should be in.
@@ -61,6 +77,8 @@ struct Overview<'a> {
     published: &'a JwkSet,
     /// What has been published just now.
     added: &'a [String],
+    /// What is published without an enabled version behind it.
+    others: &'a [Other],
 }
 
 impl Overview<'_> {
@@ -77,7 +95,8 @@ impl Overview<'_> {
     }
 
     fn is_complete(&self) -> bool {
-        self.unpublished(Publication::Missing).chain(self.unpublished(Publication::Contradicted)).next().is_none()
+        let mut wanting = self.unpublished(Publication::Missing).chain(self.unpublished(Publication::Contradicted));
+        wanting.next().is_none() && self.timelines.iter().all(|timeline| timeline.exists)
     }
 
     /// What wants doing, on stderr.
@@ -87,11 +106,25 @@ impl Overview<'_> {
             eprintln!("not published: {}; add it with `signet keys --publish`", version.kid);
         }
         for version in self.unpublished(Publication::Contradicted) {
-            eprintln!("{url} has another key under the name {}; nothing replaces it but you", version.kid);
+            let kid = &version.kid;
+            eprintln!(
+                "{url} has another key under the name {kid}; nothing replaces it but you: `signet keys --unpublish {kid}`, \
+                 then `signet keys --publish`"
+            );
+        }
+        for other in self.others.iter().filter(|other| other.standing == Standing::NotInTheVault) {
+            let kid = text::visible(other.kid.as_deref().unwrap_or_default());
+            eprintln!(
+                "published, and not in its vault: {kid}; if nobody has deleted it, somebody has put it there: \
+                 `signet keys --unpublish {kid}`"
+            );
         }
         for timeline in self.timelines.iter().filter(|timeline| timeline.signing.is_none()) {
             let key = timeline.key.without_version();
             match &timeline.key.version {
+                _ if !timeline.exists => {
+                    eprintln!("{key} is not in its vault: create it, recover it, or name another in SIGNET_KEY");
+                }
                 Some(pinned) => eprintln!("the version {pinned} of {key} cannot sign now, and no other is used"),
                 None => eprintln!("no version of {key} can sign now"),
             }
@@ -100,7 +133,14 @@ impl Overview<'_> {
 
     fn as_json(&self) -> Value {
         let keys: Vec<Value> = self.timelines.iter().map(|timeline| self.timeline_as_json(timeline)).collect();
-        json!({ "keySet": self.key_set.url.as_str(), "complete": self.is_complete(), "added": self.added, "keys": keys })
+        let others: Vec<Value> = self.others.iter().map(Other::as_json).collect();
+        json!({
+            "keySet": self.key_set.url.as_str(),
+            "complete": self.is_complete(),
+            "added": self.added,
+            "keys": keys,
+            "others": others,
+        })
     }
 
     fn timeline_as_json(&self, timeline: &Timeline) -> Value {
@@ -122,6 +162,7 @@ impl Overview<'_> {
         json!({
             "key": timeline.key.without_version(),
             "pinned": timeline.key.version,
+            "exists": timeline.exists,
             "signing": timeline.signing,
             "versions": versions.collect::<Vec<_>>(),
         })
@@ -134,7 +175,12 @@ impl Overview<'_> {
             let rows: Vec<Vec<String>> =
                 timeline.versions.iter().map(|version| self.cells(timeline, version)).collect();
             let (name, pinned) = (timeline.key.without_version(), pinned.unwrap_or_default());
-            text.extend([name, pinned, "\n\n".to_owned(), render(&rows), "\n".to_owned()]);
+            let versions = if timeline.exists { render(&rows) } else { "  not in the vault\n".to_owned() };
+            text.extend([name, pinned, "\n\n".to_owned(), versions, "\n".to_owned()]);
+        }
+        if !self.others.is_empty() {
+            let heading = "In the key set without an enabled version behind it\n\n".to_owned();
+            text.extend([heading, Other::render(self.others), "\n".to_owned()]);
         }
         for kid in self.added {
             text.extend(["published now: ", kid, "\n"]);

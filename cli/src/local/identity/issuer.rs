@@ -14,10 +14,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::{Identity, TENANT_ID, random};
+use super::{Identity, Person, TENANT_ID, random};
 
 /// How long a token is good for unless told otherwise, as in App Service.
 pub const DEFAULT_LIFETIME: Duration = Duration::from_hours(24);
+/// The client id of Azure CLI, the same in every tenant.
+const AZURE_CLI: &str = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
 
 /// Issues access tokens, and knows those that it issued. Clones are the same issuer.
 #[derive(Clone, Debug)]
@@ -40,24 +42,31 @@ pub struct Claims {
     pub exp: u64,
     /// The client id.
     pub appid: String,
-    /// 2: the client authenticated with a certificate.
+    /// How the client authenticated: 0 not at all, 2 with a certificate.
     pub appidacr: String,
     /// The identity provider, which is the issuer.
     pub idp: String,
-    /// `app`.
+    /// `app`, or `user`.
     pub idtyp: String,
     /// The object id.
     pub oid: String,
-    /// The object id again.
+    /// A person's: what the client may do in their name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scp: Option<String>,
+    /// The object id again; of a person, another id.
     pub sub: String,
     /// The tenant.
     pub tid: String,
+    /// A person's: the name that they sign in with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upn: Option<String>,
     /// A number that makes each token another.
     pub uti: String,
     /// `1.0`.
     pub ver: String,
-    /// The identity's resource id.
-    pub xms_mirid: String,
+    /// A managed identity's resource id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xms_mirid: Option<String>,
 }
 
 /// Why a token is refused.
@@ -109,32 +118,31 @@ impl Issuer {
     /// A token for a resource, and when it ends, in seconds since 1970.
     #[must_use]
     pub fn issue(&self, identity: &Identity, resource: &str) -> (String, u64) {
-        let now = self.inner.now();
-        let issuer = format!("https://sts.windows.net/{TENANT_ID}/");
-        let exp = now + self.inner.lifetime.load(Ordering::Relaxed);
-        let claims = Claims {
-            aud: resource.to_owned(),
-            iss: issuer.clone(),
-            iat: now,
-            nbf: now,
-            exp,
+        self.sign(&Claims {
             appid: identity.client_id.to_owned(),
             appidacr: "2".to_owned(),
-            idp: issuer,
             idtyp: "app".to_owned(),
             oid: identity.object_id.to_owned(),
             sub: identity.object_id.to_owned(),
-            tid: TENANT_ID.to_owned(),
-            uti: URL_SAFE_NO_PAD.encode(random::<16>()),
-            ver: "1.0".to_owned(),
-            xms_mirid: identity.resource_id.to_owned(),
-        };
-        let key = self.inner.key();
-        let header = json!({"typ": "JWT", "alg": "HS256", "kid": key_id(&key)});
-        let parts = [header, json!(claims)].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
-        let signed = parts.join(".");
-        let signature = URL_SAFE_NO_PAD.encode(mac(&key, &signed).finalize().into_bytes());
-        (format!("{signed}.{signature}"), exp)
+            xms_mirid: Some(identity.resource_id.to_owned()),
+            ..self.blank(resource)
+        })
+    }
+
+    /// A token for a resource as Azure CLI gets one in the name of who is signed in to it, and when it ends, in seconds
+    /// since 1970.
+    #[must_use]
+    pub fn issue_to_person(&self, person: &Person, resource: &str) -> (String, u64) {
+        self.sign(&Claims {
+            appid: AZURE_CLI.to_owned(),
+            appidacr: "0".to_owned(),
+            idtyp: "user".to_owned(),
+            oid: person.object_id.to_owned(),
+            scp: Some("user_impersonation".to_owned()),
+            sub: URL_SAFE_NO_PAD.encode(random::<32>()),
+            upn: Some(person.name.to_owned()),
+            ..self.blank(resource)
+        })
     }
 
     /// The claims of a token that this issuer signed, that is for this resource and whose time it is.
@@ -155,6 +163,40 @@ impl Issuer {
             return Err(TokenError::Lifetime);
         }
         Ok(claims)
+    }
+
+    /// What all tokens for a resource say, whose they are left open.
+    fn blank(&self, resource: &str) -> Claims {
+        let now = self.inner.now();
+        let issuer = format!("https://sts.windows.net/{TENANT_ID}/");
+        Claims {
+            aud: resource.to_owned(),
+            iss: issuer.clone(),
+            iat: now,
+            nbf: now,
+            exp: now + self.inner.lifetime.load(Ordering::Relaxed),
+            appid: String::new(),
+            appidacr: String::new(),
+            idp: issuer,
+            idtyp: String::new(),
+            oid: String::new(),
+            scp: None,
+            sub: String::new(),
+            tid: TENANT_ID.to_owned(),
+            upn: None,
+            uti: URL_SAFE_NO_PAD.encode(random::<16>()),
+            ver: "1.0".to_owned(),
+            xms_mirid: None,
+        }
+    }
+
+    fn sign(&self, claims: &Claims) -> (String, u64) {
+        let key = self.inner.key();
+        let header = json!({"typ": "JWT", "alg": "HS256", "kid": key_id(&key)});
+        let parts = [header, json!(claims)].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+        let signed = parts.join(".");
+        let signature = URL_SAFE_NO_PAD.encode(mac(&key, &signed).finalize().into_bytes());
+        (format!("{signed}.{signature}"), claims.exp)
     }
 }
 
@@ -197,7 +239,7 @@ fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local::identity::SYSTEM_ASSIGNED;
+    use crate::local::identity::{OPERATOR, SYSTEM_ASSIGNED};
 
     const VAULT: &str = "https://vault.localhost";
 
@@ -214,6 +256,18 @@ mod tests {
         issuer.set_lifetime(Duration::ZERO);
         let (token, _) = issuer.issue(&SYSTEM_ASSIGNED, VAULT);
         assert_eq!(issuer.verify(&token, VAULT), Err(TokenError::Lifetime));
+    }
+
+    #[test]
+    fn a_persons_token_is_as_good_and_says_that_it_is_one() {
+        let issuer = Issuer::new();
+        let (token, _) = issuer.issue_to_person(&OPERATOR, VAULT);
+        let claims = issuer.verify(&token, VAULT).unwrap();
+        assert_eq!((claims.idtyp.as_str(), claims.upn.as_deref()), ("user", Some(OPERATOR.name)));
+        assert!(claims.sub != claims.oid && claims.scp.is_some() && claims.xms_mirid.is_none(), "{claims:?}");
+        let (token, _) = issuer.issue(&SYSTEM_ASSIGNED, VAULT);
+        let claims = issuer.verify(&token, VAULT).unwrap();
+        assert!(claims.sub == claims.oid && claims.scp.is_none() && claims.upn.is_none(), "{claims:?}");
     }
 
     #[test]

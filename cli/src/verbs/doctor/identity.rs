@@ -8,7 +8,10 @@ use signet_azure::identity::Source;
 use signet_core::base64;
 use tokio::time::timeout;
 
-use super::report::Report;
+use super::{
+    report::Report,
+    rights::{Asker, SAY_WHO},
+};
 use crate::settings::{self, given};
 
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -18,8 +21,18 @@ const SHORTEST_LIFE: time::Duration = time::Duration::minutes(5);
 /// Whom roles are given to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Principal {
+    /// As whom it asks, where that can be told.
+    pub(super) asker: Option<Asker>,
     object_id: Option<String>,
     kind: &'static str,
+}
+
+/// What a token is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nature {
+    Person,
+    /// A service principal, which a managed identity is, too.
+    Application,
 }
 
 impl Principal {
@@ -86,8 +99,64 @@ pub(super) async fn check(resource: &str, transport: &Transport, report: &mut Re
     } else {
         report.ok(name, detail);
     }
-    let kind = if claims["idtyp"] == "app" { "ServicePrincipal" } else { "User" };
-    Some(Principal { object_id: claim(&claims, "oid"), kind })
+    let nature = nature(&claims);
+    let kind = if nature == Some(Nature::Application) { "ServicePrincipal" } else { "User" };
+    Some(Principal {
+        asker: asker(nature, Source::choose(given).ok().as_ref()),
+        object_id: claim(&claims, "oid"),
+        kind,
+    })
+}
+
+/// Says as whom all is tried that follows, and why. `wish` is the option's.
+pub(super) fn check_asker<'a>(
+    wish: Option<Asker>,
+    principals: impl Iterator<Item = &'a Principal> + Clone,
+    report: &mut Report,
+) -> Option<Asker> {
+    let mut askers = principals.clone().filter_map(|principal| principal.asker);
+    // One credential has fetched all tokens; of those that say less than others, nothing follows.
+    let asker = wish.or_else(|| askers.clone().find(|asker| *asker == Asker::Operator)).or_else(|| askers.next());
+    let why = if wish.is_some() { "by --as" } else { "by the token" };
+    let name = "asks as";
+    match asker {
+        Some(Asker::App) => report.ok(name, format!("the app, {why}: each right must be there")),
+        Some(Asker::Operator) => {
+            report.ok(name, format!("an operator, {why}: rights that are the app's alone are tried, and not missed"));
+        }
+        None if principals.count() == 0 => {}
+        None => {
+            let detail = "nobody knows: an identity that is no person's, from a developer's tool, is the app's, or a \
+                          pipeline's that only sends and reads";
+            report.warning(name, detail, SAY_WHO);
+        }
+    }
+    report.asks_as(asker);
+    asker
+}
+
+/// What a token is of, by what it says (<https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference>);
+/// nothing where it does not say.
+fn nature(claims: &Value) -> Option<Nature> {
+    let has = |name: &str| claims[name].as_str().is_some_and(|value| !value.is_empty());
+    match claims["idtyp"].as_str() {
+        Some("app") => Some(Nature::Application),
+        Some("user") => Some(Nature::Person),
+        // A client that acts in somebody's name has scopes; one that acts in its own is its own subject.
+        _ if ["scp", "upn", "unique_name"].into_iter().any(has) => Some(Nature::Person),
+        _ if has("oid") && claims["oid"] == claims["sub"] => Some(Nature::Application),
+        _ => None,
+    }
+}
+
+/// A person is an operator, and what the platform gives to an app is the app's. A service principal that is signed in to a
+/// developer's tool may be the app's, or a pipeline's.
+fn asker(nature: Option<Nature>, source: Option<&Source>) -> Option<Asker> {
+    match (nature, source) {
+        (Some(Nature::Person), _) => Some(Asker::Operator),
+        (_, Some(Source::ManagedIdentity | Source::WorkloadIdentity)) => Some(Asker::App),
+        _ => None,
+    }
 }
 
 /// What a token says, which is checked by whom it is for.
@@ -128,9 +197,38 @@ mod tests {
         for opaque in ["", "opaque", "a.b.c"] {
             assert_eq!(claims(opaque), None, "{opaque}");
         }
-        let principal = Principal { object_id: Some("0-1".to_owned()), kind: "User" };
-        let command = principal.role("Key Vault Crypto User", "SCOPE");
+        let principal = Principal { object_id: Some("0-1".to_owned()), kind: "User", asker: None };
+        let command = principal.role("Key Vault Reader", "SCOPE");
         assert!(command.contains("--assignee-object-id 0-1 --assignee-principal-type User"), "{command}");
         assert!(Principal::default().role("R", "S").contains("PRINCIPAL_ID"));
+    }
+
+    #[test]
+    fn a_person_is_told_from_an_application() {
+        let person = Some(Nature::Person);
+        let application = Some(Nature::Application);
+        for (claims, expected) in [
+            (json!({"idtyp": "user", "oid": "1", "sub": "1"}), person),
+            (json!({"idtyp": "app", "scp": "x"}), application),
+            (json!({"scp": "user_impersonation", "oid": "1", "sub": "2"}), person),
+            (json!({"upn": "a@b.example"}), person),
+            (json!({"unique_name": "live.com#a@b.example"}), person),
+            (json!({"appid": "0", "oid": "1", "sub": "1"}), application),
+            (json!({"appid": "0", "oid": "1", "sub": "2", "scp": ""}), None),
+            (json!({"appid": "0"}), None),
+            (Value::Null, None),
+        ] {
+            assert_eq!(nature(&claims), expected, "{claims}");
+        }
+        for (nature, source, expected) in [
+            (person, Source::AzureCli, Some(Asker::Operator)),
+            (person, Source::ManagedIdentity, Some(Asker::Operator)),
+            (application, Source::ManagedIdentity, Some(Asker::App)),
+            (None, Source::WorkloadIdentity, Some(Asker::App)),
+            (application, Source::DeveloperTools, None),
+            (None, Source::AzureDeveloperCli, None),
+        ] {
+            assert_eq!(asker(nature, Some(&source)), expected, "{nature:?} {source:?}");
+        }
     }
 }

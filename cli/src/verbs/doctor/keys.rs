@@ -13,6 +13,7 @@ use super::{
     identity::Principal,
     places::Places,
     report::{Report, State},
+    rights::{Asker, Lack, Right},
 };
 use crate::{
     key_set::Publication,
@@ -39,9 +40,10 @@ pub(super) async fn check(
         Ok(client) => client,
         Err(why) => return report.failure(name, why.to_string(), "see SIGNET_KEY"),
     };
-    let vault_name = key.vault.host_str().unwrap_or_default().split('.').next().unwrap_or_default();
+    let vault_name = key.vault_name();
     let scope = format!("$(az keyvault show -n {vault_name} --query id -o tsv)/keys/{}", key.name);
-    let role = principal.role("Key Vault Crypto User", &scope);
+    let signer = signer_role(vault_name);
+    let read = Right { app: &signer, operator: Some("Key Vault Reader"), scope: &scope }.lack(principal);
     let create = format!(
         "az keyvault key create --vault-name {vault_name} -n {} --kty EC --curve P-256 --ops sign verify",
         key.name
@@ -55,7 +57,7 @@ pub(super) async fn check(
             report.ok(get, format!("allowed, and the current version cannot be used: {}", Failure::from(&error).code));
         }
         Err(error) => {
-            let is_refused = report.refused(get, &error, &[(403, &role), (404, &create)]) == State::Failure;
+            let is_refused = report.refused(get, &error, &read, Some(&create)) == State::Failure;
             if !is_refused || !Failure::from(&error).is(403) {
                 return;
             }
@@ -63,11 +65,16 @@ pub(super) async fn check(
     }
     match patiently(async || vault::list(&client, &key.name).await).await {
         Ok(_) => report.ok(format!("{name} list versions"), "allowed"),
-        Err(error) if Failure::from(&error).is(403) => {
-            let detail = "not allowed: a rotation is followed by the vault's current version alone";
-            return report.warning(format!("{name} list versions"), detail, role);
-        }
-        Err(error) => return report.unknown(format!("{name} list versions"), Failure::from(&error).message),
+        Err(error) => match &read {
+            Lack::Fault(role) if Failure::from(&error).is(403) && principal.asker != Some(Asker::Operator) => {
+                let detail = "not allowed: a rotation is followed by the vault's current version alone";
+                return report.warning(format!("{name} list versions"), detail, role);
+            }
+            read => {
+                report.refused(format!("{name} list versions"), &error, read, None);
+                return;
+            }
+        },
     }
     let timeline = match Timeline::read(key.clone(), transport).await {
         Ok(timeline) => timeline,
@@ -99,10 +106,20 @@ pub(super) async fn check(
     if options.no_sign {
         report.ok(format!("{name} sign"), "not tried: --no-sign");
     } else {
-        check_sign(&name, &client, signing, public, algorithm, &role, report).await;
+        let sign = Right { app: &signer, operator: None, scope: &scope }.lack(principal);
+        check_sign(&name, &client, (signing, public, algorithm), &sign, report).await;
     }
     check_publication(&name, signing, public, published, report);
     check_rotation(&name, &client, key, report).await;
+}
+
+/// The command that finds the role which the deployment defines for the app, in the resource group of the vault: to read the
+/// key and sign with it, and nothing else. No role of Azure's own is as narrow.
+fn signer_role(vault: &str) -> String {
+    format!(
+        "$(az role definition list --custom-role-only true -g \"$(az keyvault show -n {vault} --query resourceGroup -o tsv)\" \
+         --query \"[?starts_with(roleName, 'Signet signer')].name\" -o tsv)"
+    )
 }
 
 fn check_state(name: &str, signing: &KeyVersion, public: &PublicKey, rotate: &str, report: &mut Report) {
@@ -117,10 +134,8 @@ fn check_state(name: &str, signing: &KeyVersion, public: &PublicKey, rotate: &st
 async fn check_sign(
     name: &str,
     client: &KeyClient,
-    signing: &KeyVersion,
-    public: &PublicKey,
-    algorithm: Algorithm,
-    role: &str,
+    (signing, public, algorithm): (&KeyVersion, &PublicKey, Algorithm),
+    lack: &Lack,
     report: &mut Report,
 ) {
     let name = format!("{name} sign");
@@ -137,9 +152,10 @@ async fn check_sign(
             report.ok(
                 name,
                 format!(
-                    "a digest of \"{}\" with {}, and verified",
+                    "a digest of \"{}\" with {}, and verified{}",
                     "signet doctor: this is no document",
-                    algorithm.name()
+                    algorithm.name(),
+                    if *lack == Lack::NotYours { ", which only the app needs" } else { "" }
                 ),
             );
         }
@@ -147,7 +163,7 @@ async fn check_sign(
             report.failure(name, "the vault's signature does not verify with the key", "ask whoever runs the vault");
         }
         Err(error) => {
-            report.refused(name, &error, &[(403, role)]);
+            report.refused(name, &error, lack, None);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use signet_azure::failure::Failure;
 
+use super::rights::{Asker, Lack, SAY_WHO};
 use crate::text;
 
 /// What the services call a refusal by where a request is from, and not by who makes it.
@@ -20,6 +21,8 @@ pub(super) enum State {
     Failure,
     /// It may work, or not.
     Unknown,
+    /// It does not work, and should not: it is the app's right, and an operator asks.
+    NotYours,
 }
 
 impl State {
@@ -29,6 +32,7 @@ impl State {
             Self::Warning => "warning",
             Self::Failure => "failure",
             Self::Unknown => "unknown",
+            Self::NotYours => "not-yours",
         }
     }
 
@@ -38,6 +42,7 @@ impl State {
             Self::Warning => '!',
             Self::Failure => '✘',
             Self::Unknown => '?',
+            Self::NotYours => '–',
         }
     }
 }
@@ -59,11 +64,17 @@ pub(super) struct Report {
     checks: Vec<Check>,
     area: &'static str,
     as_json: bool,
+    asker: Option<Asker>,
 }
 
 impl Report {
     pub(super) fn new(as_json: bool) -> Self {
-        Self { checks: Vec::new(), area: "", as_json }
+        Self { checks: Vec::new(), area: "", as_json, asker: None }
+    }
+
+    /// As whom all that follows is tried.
+    pub(super) fn asks_as(&mut self, asker: Option<Asker>) {
+        self.asker = asker;
     }
 
     /// What the next checks are about.
@@ -90,43 +101,61 @@ impl Report {
         self.say(State::Unknown, name.into(), detail.into(), None);
     }
 
-    /// What a service has refused: by status, what mends it. Other errors tell nothing of what is asked here.
+    /// What a service has refused: what it means that the right is not there, and what makes the thing that is not. Other
+    /// errors tell nothing of what is asked here.
     pub(super) fn refused(
         &mut self,
         name: impl Into<String>,
         error: &azure_core::Error,
-        remedies: &[(u16, &str)],
+        lack: &Lack,
+        create: Option<&str>,
     ) -> State {
-        let failure = Failure::from(error);
-        let is_network = failure.is(403) && NETWORK_RULES.contains(&failure.code.as_str());
-        let role = remedies.iter().find(|(remedied, _)| failure.is(*remedied)).map(|(_, remedy)| *remedy);
-        let remedy = match role {
-            _ if is_network => {
-                Some("let this machine in through the service's network rules, or run this where the app runs")
+        let Failure { status, code, message, .. } = Failure::from(error);
+        let name = name.into();
+        let (state, detail, remedy) = match (status, lack, create) {
+            (Some(403), _, _) if NETWORK_RULES.contains(&code.as_str()) => {
+                let remedy = "let this machine in through the service's network rules, or run this where the app runs";
+                (State::Failure, message, Some(remedy))
             }
-            _ if failure.is(401) => {
-                Some("az login --tenant TENANT: the token is of another tenant, or the clock is wrong")
+            (Some(401), _, _) => {
+                let remedy = "az login --tenant TENANT: the token is of another tenant, or the clock is wrong";
+                (State::Failure, message, Some(remedy))
             }
-            other => other,
+            (Some(403), Lack::Fault(remedy), _) => (State::Failure, message, Some(remedy.as_str())),
+            (Some(403), Lack::NotYours, _) => {
+                let detail =
+                    format!("not allowed, as it should be: this is the app's right, and not yours ({message})");
+                (State::NotYours, detail, None)
+            }
+            (Some(403), Lack::Untold, _) => {
+                let detail = format!("not allowed ({message}): a fault if this is the app, and else as it should be");
+                (State::Unknown, detail, Some(SAY_WHO))
+            }
+            (Some(404), _, Some(create)) => (State::Failure, message, Some(create)),
+            _ => (State::Unknown, message, None),
         };
-        if let Some(remedy) = remedy {
-            self.failure(name, failure.message, remedy);
-            return State::Failure;
-        }
-        self.unknown(name, failure.message);
-        State::Unknown
+        self.say(state, name, detail, remedy.map(str::to_owned));
+        state
     }
 
     /// Ends with a line that sums up, and the exit code: 0 all good, 1 something failed, 2 could not tell.
     pub(super) fn end(self) -> ExitCode {
         let count = |state| self.checks.iter().filter(|check| check.state == state).count();
-        let [failures, unknowns, warnings] = [State::Failure, State::Unknown, State::Warning].map(count);
+        let [failures, unknowns, warnings, not_yours] =
+            [State::Failure, State::Unknown, State::Warning, State::NotYours].map(count);
         if self.as_json {
             let checks: Vec<Value> = self.checks.iter().map(Check::as_json).collect();
-            println!("{}", json!({ "healthy": healthy(failures, unknowns), "checks": checks }));
+            let asker = self.asker.map(Asker::name);
+            println!("{}", json!({ "healthy": healthy(failures, unknowns), "as": asker, "checks": checks }));
         } else {
             let total = self.checks.len();
             println!("\n{total} checks: {failures} failed, {unknowns} could not be told, {warnings} with a warning");
+            if not_yours > 0 {
+                println!(
+                    "{not_yours} rights are the app's and not yours, as it should be. `signet smoke` shows whether the app \
+                     signs; `signet doctor` tries them all where the app runs, with its identity."
+                );
+            }
         }
         match healthy(failures, unknowns) {
             Some(true) => ExitCode::SUCCESS,

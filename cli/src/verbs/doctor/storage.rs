@@ -24,6 +24,7 @@ use signet_core::algorithm::hex;
 use super::{
     identity::Principal,
     report::{Report, State},
+    rights::{Asker, Lack, Right},
 };
 use crate::{
     queue,
@@ -36,11 +37,20 @@ const PROBES: &str = ".signet-doctor/";
 const NO_MESSAGE: &str = "00000000-0000-0000-0000-000000000000";
 const NO_RECEIPT: &str = "AgAAAAMAAAAAAAAAAAAAAAAAAAA=";
 
-/// What is needed of a container.
+const BLOB_READER: &str = "Storage Blob Data Reader";
+const BLOB_CONTRIBUTOR: &str = "Storage Blob Data Contributor";
+const QUEUE_CONTRIBUTOR: &str = "Storage Queue Data Contributor";
+
+/// What is needed of a container, and is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
-    Read,
-    Write,
+    /// The app reads sources; an operator need not.
+    Source,
+    /// The app writes results and records, and an operator reads them.
+    Output {
+        /// Whether a blob may be created to see whether that is allowed.
+        probe: bool,
+    },
 }
 
 /// Tries one container.
@@ -56,9 +66,9 @@ pub(super) async fn check_container(
     let name = format!("{setting} {container}");
     let account = account(url);
     let scope = format!("{}/blobServices/default/containers/{container}", account_id(account));
-    let role = match need {
-        Need::Read => principal.role("Storage Blob Data Reader", &scope),
-        Need::Write => principal.role("Storage Blob Data Contributor", &scope),
+    let read = match need {
+        Need::Source => Right { app: BLOB_READER, operator: None, scope: &scope },
+        Need::Output { .. } => Right { app: BLOB_CONTRIBUTOR, operator: Some(BLOB_READER), scope: &scope },
     };
     let create = format!("az storage container create --account-name {account} --auth-mode login -n {container}");
     let client = match remote.container(url.clone()) {
@@ -68,14 +78,15 @@ pub(super) async fn check_container(
     match patiently(async || first_blob(&client).await).await {
         Ok(_) => report.ok(format!("{name} read"), "allowed"),
         Err(error) => {
-            report.refused(format!("{name} read"), &error, &[(403, &role), (404, &create)]);
+            report.refused(format!("{name} read"), &error, &read.lack(principal), Some(&create));
             if Failure::from(&error).is(404) {
                 return;
             }
         }
     }
-    if need == Need::Write {
-        check_write(&name, &client, &role, report).await;
+    if need == (Need::Output { probe: true }) {
+        let write = Right { app: BLOB_CONTRIBUTOR, operator: None, scope: &scope };
+        check_write(&name, &client, &write.lack(principal), report).await;
     }
 }
 
@@ -86,7 +97,7 @@ async fn first_blob(client: &BlobContainerClient) -> azure_core::Result<Option<B
 }
 
 /// Creates a blob as results are created, and deletes it again, which the handler never does.
-async fn check_write(name: &str, client: &BlobContainerClient, role: &str, report: &mut Report) {
+async fn check_write(name: &str, client: &BlobContainerClient, lack: &Lack, report: &mut Report) {
     let mut nonce = [0; 8];
     OsRng.fill_bytes(&mut nonce);
     let probe = format!("{PROBES}{}", hex(&nonce));
@@ -96,7 +107,7 @@ async fn check_write(name: &str, client: &BlobContainerClient, role: &str, repor
         blob.upload(RequestContent::from(b"signet doctor\n".to_vec()), Some(options)).await
     });
     if let Err(error) = created.await {
-        report.refused(format!("{name} create"), &error, &[(403, role)]);
+        report.refused(format!("{name} create"), &error, lack, None);
         return;
     }
     report.ok(format!("{name} create"), format!("allowed, tried with {probe}"));
@@ -122,14 +133,19 @@ pub(super) async fn check_queues(
     for (name, is_work) in [(work.to_owned(), true), (format!("{work}-poison"), false)] {
         // On each queue alone: nothing else in the account is the app's business.
         let scope = format!("{}/queueServices/default/queues/{name}", account_id(account));
-        let role = principal.role("Storage Queue Data Contributor", &scope);
+        let read = Right { app: QUEUE_CONTRIBUTOR, operator: Some("Storage Queue Data Reader"), scope: &scope };
         let create = format!("az storage queue create --account-name {account} --auth-mode login -n {name}");
         let client = match queue::client(remote, service.clone(), &name) {
             Ok(client) => client,
             Err(why) => return report.unknown(name, why.to_string()),
         };
-        check_presence(&name, is_work, &client, (&role, &create), report).await;
-        check_rights(&name, is_work, &client, &role, report).await;
+        let lack = read.lack(principal);
+        let grant = match &lack {
+            Lack::Fault(role) if principal.asker == Some(Asker::App) => role.clone(),
+            _ => format!("give the app's identity {QUEUE_CONTRIBUTOR} on it"),
+        };
+        check_presence(&name, is_work, &client, (&lack, &create, &grant), report).await;
+        check_rights((&name, is_work), &client, read, principal, report).await;
     }
 }
 
@@ -137,7 +153,7 @@ async fn check_presence(
     name: &str,
     is_work: bool,
     client: &QueueClient,
-    (role, create): (&str, &str),
+    (lack, create, grant): (&Lack, &str, &str),
     report: &mut Report,
 ) {
     let looked = patiently(async || client.get_properties(None).await?.approximate_messages_count()).await;
@@ -152,19 +168,26 @@ async fn check_presence(
             }
         }
         Err(error) if !is_work && Failure::from(&error).is(404) => {
-            let remedy = format!("{create}; and then {role}");
+            let remedy = format!("{create}; and then {grant}");
             let detail =
                 "not there: the host creates it with the first message that it gives up, if its role is on the account";
             report.warning(name, detail, remedy);
         }
         Err(error) => {
-            report.refused(name, &error, &[(403, role), (404, create)]);
+            report.refused(name, &error, lack, Some(create));
         }
     }
 }
 
-/// What the host does: on the work queue it puts nothing, on the other what it gives up.
-async fn check_rights(name: &str, is_work: bool, client: &QueueClient, role: &str, report: &mut Report) {
+/// What the host does: on the work queue it puts nothing, on the other what it gives up. Operators put items on the one, and
+/// look at both.
+async fn check_rights(
+    (name, is_work): (&str, bool),
+    client: &QueueClient,
+    read: Right<'_>,
+    principal: &Principal,
+    report: &mut Report,
+) {
     let peek = patiently(async || client.peek_messages(None).await.map(drop)).await;
     // It is never put on the queue: no message can be hidden for a negative time.
     let add = async || {
@@ -177,11 +200,19 @@ async fn check_rights(name: &str, is_work: bool, client: &QueueClient, role: &st
             Bytes::from_static(b"<QueueMessage><MessageText>signet doctor</MessageText></QueueMessage>").into();
         client.send_message(body, Some(options)).await.map(drop)
     };
-    let add = if is_work { None } else { Some(patiently(add).await) };
+    let is_added_to = !is_work || principal.asker == Some(Asker::Operator);
+    let add = if is_added_to { Some(patiently(add).await) } else { None };
     let update = patiently(async || client.update_message(NO_MESSAGE, NO_RECEIPT, 1, None).await.map(drop)).await;
     let delete = patiently(async || client.delete_message(NO_MESSAGE, NO_RECEIPT, None).await.map(drop)).await;
-    let tried = [("peek", Some(peek)), ("add", add), ("update", Some(update)), ("delete", Some(delete))];
-    for (what, tried) in tried.into_iter().filter_map(|(what, tried)| Some((what, tried?))) {
+    let apps_alone = Right { operator: None, ..read };
+    let send = Right { operator: is_work.then_some("Storage Queue Data Message Sender"), ..read };
+    let tried = [
+        ("peek", Some(peek), read),
+        ("add", add, send),
+        ("update", Some(update), apps_alone),
+        ("delete", Some(delete), apps_alone),
+    ];
+    for (what, tried, right) in tried.into_iter().filter_map(|(what, tried, right)| Some((what, tried?, right))) {
         let name = format!("{name} {what}");
         match tried.as_ref().map_err(Failure::from) {
             Ok(()) => report.ok(name, "allowed"),
@@ -197,7 +228,7 @@ async fn check_rights(name: &str, is_work: bool, client: &QueueClient, role: &st
             }
             Err(_) => {
                 if let Err(error) = &tried {
-                    let _: State = report.refused(name, error, &[(403, role)]);
+                    let _: State = report.refused(name, error, &right.lack(principal), None);
                 }
             }
         }
