@@ -99,13 +99,16 @@ async fn within_deadline(trail: &Trail, work: impl Future<Output = Fate>) -> Fat
             let because = failure.map_or_else(String::new, |failure| format!("; last: {}", failure.message));
             let (code, what) = match end {
                 End::Deadline => ("deadline", "out of time"),
-                End::LeaseLost => ("lease-lost", "the message may be somebody else's by now"),
+                End::LeaseLost => (LEASE_LOST, "the message may be somebody else's by now"),
             };
             Fate::HandedBack(Setback { stage, code: code.to_owned(), message: format!("{what}{because}") })
         }
         fate = work => fate,
     }
 }
+
+/// The code of what ended with its lease.
+pub(crate) const LEASE_LOST: &str = "lease-lost";
 
 /// One delivery of one item.
 struct Job<'a> {

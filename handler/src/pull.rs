@@ -261,11 +261,7 @@ impl Puller {
                     let (message_id, error) = (&leased.id, &failure.message);
                     tracing::warn!(message_id, failures, error, "a lease could not be renewed");
                     let next = Instant::now().checked_add(backoff(failures)).filter(|next| *next < leased.until);
-                    let next = next.filter(|_| !is_lost(&failure));
-                    if next.is_none() {
-                        self.health.leases_lost.fetch_add(1, Ordering::Relaxed);
-                    }
-                    next
+                    next.filter(|_| !is_lost(&failure))
                 }
             };
         }

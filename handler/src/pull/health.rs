@@ -20,7 +20,11 @@ use axum::{
 use signet_azure::failure::Failure;
 use tokio::net::TcpListener;
 
-use crate::{app::App, host, pipeline::Fate};
+use crate::{
+    app::App,
+    host,
+    pipeline::{Fate, LEASE_LOST},
+};
 
 /// What probes are told.
 pub(super) struct Health {
@@ -36,7 +40,7 @@ pub(super) struct Health {
     rejected: AtomicU64,
     ignored: AtomicU64,
     handed_back: AtomicU64,
-    pub(super) leases_lost: AtomicU64,
+    leases_lost: AtomicU64,
 }
 
 /// One more that is in flight, while this lives.
@@ -90,6 +94,9 @@ impl Health {
             Fate::HandedBack(_) => &self.handed_back,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        if matches!(fate, Fate::HandedBack(setback) if setback.code == LEASE_LOST) {
+            self.leases_lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn is_ready(&self) -> bool {
@@ -121,7 +128,7 @@ impl Health {
         metric("signet_failed_looks_total", "counter", "Looks at the queue that failed.", &failed);
         metric("signet_messages_received_total", "counter", "Messages received.", &[("", of(&self.received))]);
         let lost = [("", of(&self.leases_lost))];
-        metric("signet_leases_lost_total", "counter", "Leases that could not be renewed.", &lost);
+        metric("signet_leases_lost_total", "counter", "Items that ended with their lease.", &lost);
         metric("signet_in_flight", "gauge", "Messages that are worked on.", &[("", of(&self.in_flight))]);
         metric("signet_ready", "gauge", "Whether messages are received and signed.", &[("", self.is_ready().into())]);
         text
