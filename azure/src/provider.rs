@@ -15,7 +15,7 @@ use rustls::{
 };
 use webpki::ring as algorithms;
 
-/// AES-GCM without ChaCha20, which is for machines without instructions for AES; no keys of a client's own.
+/// AES-GCM without `ChaCha20`, which is for machines without instructions for AES; no keys of a client's own.
 ///
 /// Every service of Azure has AES-GCM, as TLS 1.3 demands it (RFC 8446, 9.1).
 pub(crate) fn provider() -> CryptoProvider {

@@ -56,13 +56,13 @@ pub(crate) fn conclude(app: &App, about: &About, trail: &Trail, fate: &Fate) -> 
         let (invocation_id, queue) = (about.invocation_id.clone(), app.settings.queue.clone());
         let message_id = about.message_id.clone().map(|id| KeyValue::new("messaging.message.id", id));
         let reason = reason.map(|reason| KeyValue::new("signet.reason", reason.to_owned()));
+        let invocation_id = (!invocation_id.is_empty()).then(|| KeyValue::new("faas.invocation_id", invocation_id));
         let others = [
-            KeyValue::new("faas.invocation_id", invocation_id),
             KeyValue::new("messaging.destination.name", queue),
             KeyValue::new("signet.dequeue_count", i64::from(about.dequeue_count)),
             KeyValue::new("signet.outcome", outcome),
         ];
-        message_id.into_iter().chain(reason).chain(others).collect()
+        message_id.into_iter().chain(invocation_id).chain(reason).chain(others).collect()
     };
     let error = reason.filter(|_| is_failure).map(str::to_owned);
     let account = trail.close(attributes, error);

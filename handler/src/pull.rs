@@ -59,14 +59,14 @@ pub(crate) async fn serve(app: Arc<App>, settings: Pull, mut signals: Signals) -
     })?;
     tracing::info!(queue = app.settings.queue, health = %settings.health, "pulling");
     let puller = Arc::new(Puller { app, settings, queue, health, is_over: watch::Sender::new(false) });
-    let pulled = async {
+    let all = async {
         let mut in_flight = JoinSet::new();
         puller.pull(&mut in_flight, &mut signals).await;
         puller.health.is_draining.store(true, Ordering::Relaxed);
         puller.drain(in_flight, &mut signals).await;
     };
     tokio::select! {
-        () = pulled => {}
+        () = all => {}
         () = health::serve(listener, Arc::clone(&puller.health)) => {}
     }
     puller.app.telemetry.flush().await;
@@ -129,7 +129,8 @@ impl Puller {
             if !in_flight.is_empty() {
                 idle_since = Instant::now();
             }
-            if self.settings.exit_when_idle.is_some_and(|most| idle_since.elapsed() >= most) {
+            // A queue that cannot be read may be full.
+            if failures == 0 && self.settings.exit_when_idle.is_some_and(|most| idle_since.elapsed() >= most) {
                 tracing::info!("nothing to do for as long as SIGNET_EXIT_WHEN_IDLE says");
                 return;
             }
@@ -208,14 +209,15 @@ impl Puller {
                 self.settle(&mut leased, Ending::Delete).await;
                 fault::point("delete.after");
             }
-            // What went to the service a moment ago must not arrive after somebody else has given the message up.
+            // After the last attempt, what went to the service a moment ago must not arrive when the message is given up already.
             Fate::HandedBack(_) if *self.is_over.borrow() => {
                 let time = if count < most { Duration::ZERO } else { GRACE };
                 self.settle(&mut leased, Ending::Release(time)).await;
             }
             Fate::HandedBack(_) => {
                 fault::point("release.before");
-                self.settle(&mut leased, Ending::Release(delay(count))).await;
+                let time = if count < most { delay(count) } else { delay(count).max(GRACE) };
+                self.settle(&mut leased, Ending::Release(time)).await;
                 fault::point("release.after");
             }
         }
@@ -230,7 +232,7 @@ impl Puller {
     ) -> Fate {
         let mut is_over = self.is_over.subscribe();
         let mut over = pin!(async move { while !*is_over.borrow_and_update() && is_over.changed().await.is_ok() {} });
-        let half = self.settings.lease / 2;
+        let half = self.settings.lease.mul_f32(0.5);
         let mut due = leased.until.checked_sub(half);
         let mut failures = 0_u32;
         loop {

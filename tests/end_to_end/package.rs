@@ -189,21 +189,32 @@ mod alone {
         fs::Permissions,
         net::TcpListener,
         os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+        sync::Arc,
     };
 
+    use nix::{
+        sys::signal::{Signal, kill},
+        unistd::Pid,
+    };
     use signet::local::{stack::Deployment, vault::KeySpec};
 
     use super::*;
     use crate::{
+        process::free_port,
         wire::{exchange, invocation},
-        world::{deployment, eventually},
+        world::{Place, deployment, eventually},
     };
 
     /// A root directory with nothing but the handler, and the command that starts it in there; none where the machine lets us
     /// neither be root nor seem so.
     async fn confined(directory: &Path) -> Option<Command> {
+        confined_as(directory, &["chroot"]).await
+    }
+
+    /// The same by such a command, or without its options where one must first seem to be root.
+    async fn confined_as(directory: &Path, chroot: &[&str]) -> Option<Command> {
         fs::copy(app_root().await.join("bin/handler"), directory.join("handler")).expect("a copy");
-        for with in [&["chroot"][..], &["unshare", "-r", "chroot"]] {
+        for with in [chroot, &["unshare", "-r", "chroot"]] {
             let mut command = Command::new(with[0]);
             command.args(&with[1..]).arg(directory).arg("/handler").stdin(Stdio::null()).kill_on_drop(true);
             let path = std::env::var("PATH").expect("a path");
@@ -288,6 +299,46 @@ mod alone {
             }
             set(place.path(), 0o755);
         }
+    }
+
+    /// As infra/container/Dockerfile lays it out, in a root directory that nobody may write to.
+    #[tokio::test]
+    async fn it_pulls_as_the_one_file_of_a_container() {
+        let recipe = fs::read_to_string(app_root().await.join("infra/container/Dockerfile")).unwrap();
+        let said = |name: &str| {
+            let mut lines = recipe.lines().filter_map(|line| line.strip_prefix(name));
+            lines.next_back().unwrap_or_else(|| panic!("{name} in {recipe}")).trim().to_owned()
+        };
+        assert_eq!((said("FROM "), said("ENTRYPOINT ")), ("scratch".to_owned(), r#"["/handler"]"#.to_owned()));
+        assert!(said("COPY ").ends_with("bin/handler /handler"));
+        let arguments: Vec<String> = serde_json::from_str(&said("CMD ")).unwrap();
+        let user = format!("--userspec={}", said("USER "));
+        let (health, address) = (said("ENV "), format!("127.0.0.1:{}", free_port()));
+        assert!(health.starts_with("SIGNET_HEALTH=0.0.0.0:"), "{health}");
+
+        let directory = tempfile::tempdir().unwrap();
+        let Some(mut command) = confined_as(directory.path(), &["chroot", &user]).await else { return };
+        let deployment = deployment().await;
+        let key = deployment.create_key("signing", KeySpec::P256).await.unwrap();
+        let mut settings = deployment.settings(&key);
+        let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        fs::copy(&settings["SSL_CERT_FILE"], directory.path().join("roots.pem")).unwrap();
+        set(&directory.path().join("roots.pem"), 0o444);
+        set(&directory.path().join("handler"), 0o555);
+        set(directory.path(), 0o555);
+        settings.insert("SSL_CERT_FILE".to_owned(), "/roots.pem".to_owned());
+        settings.insert("SIGNET_HEALTH".to_owned(), address.clone());
+        let mut container = command.args(arguments).envs(&settings).stdout(Stdio::null()).spawn().expect("a start");
+        let place = Place { deployment: Arc::new(deployment), key };
+        place.enqueue(r#"{"id":"alone","payload":1}"#).await;
+        place.awaited("alone.jws.json").await;
+        let answers = tokio::net::TcpStream::connect(address.as_str()).await;
+        assert!(answers.is_ok(), "probes are answered");
+        let pid = container.id().expect("it runs").try_into().unwrap();
+        kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+        let status = container.wait().await.unwrap();
+        assert!(status.success(), "{status}");
+        set(directory.path(), 0o755);
     }
 
     /// Starts a handler and has it sign an item.

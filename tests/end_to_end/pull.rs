@@ -25,12 +25,12 @@ use crate::world::{Place, app_root, deployment, eventually};
 type Settings = BTreeMap<String, String>;
 
 /// A deployment, and what a replica is told.
-struct Pulled {
+struct Site {
     place: Place,
     settings: Settings,
 }
 
-impl Pulled {
+impl Site {
     async fn prepare(settings: &[(&str, &str)]) -> Self {
         let deployment = Arc::new(deployment().await);
         let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
@@ -100,18 +100,18 @@ fn visibility(exchange: &Exchange) -> u64 {
 
 #[tokio::test]
 async fn what_is_queued_is_signed_or_recorded_and_deleted() {
-    let pulled = Pulled::prepare(&[]).await;
-    let puller = pulled.replica().await;
+    let site = Site::prepare(&[]).await;
+    let puller = site.replica().await;
     assert_eq!(puller.get("/live").await.expect("an answer").0, 200);
     for number in 0..40 {
-        pulled.place.enqueue(&item(&format!("item-{number}"))).await;
+        site.place.enqueue(&item(&format!("item-{number}"))).await;
     }
-    pulled.place.enqueue(r#"{"id":"odd","paylaod":1}"#).await;
-    pulled.empty().await;
-    assert_eq!(pulled.place.result_names().await.len(), 40);
-    let record = pulled.place.rejection().await;
+    site.place.enqueue(r#"{"id":"odd","paylaod":1}"#).await;
+    site.empty().await;
+    assert_eq!(site.place.result_names().await.len(), 40);
+    let record = site.place.rejection().await;
     assert_eq!((&record["reason"], &record["id"]), (&"invalid-work-item".into(), &"odd".into()));
-    assert_eq!(pulled.place.sign_requests(), 40);
+    assert_eq!(site.place.sign_requests(), 40);
     assert_eq!(counted(&puller, r#"signet_deliveries_total{outcome="done"}"#).await, 40);
     assert_eq!(counted(&puller, r#"signet_deliveries_total{outcome="rejected"}"#).await, 1);
     assert_eq!(counted(&puller, "signet_in_flight ").await, 0);
@@ -120,7 +120,7 @@ async fn what_is_queued_is_signed_or_recorded_and_deleted() {
         assert!(line.contains(field), "{field} in {line}");
     }
     assert!(!line.contains("invocation_id"), "{line}");
-    let metadata = pulled.place.result("item-7.jws.json").await.expect("a result").metadata;
+    let metadata = site.place.result("item-7.jws.json").await.expect("a result").metadata;
     assert!(metadata.contains_key("signet_message") && !metadata.contains_key("signet_invocation"), "{metadata:?}");
     // A batch at a time: fewer requests to receive than messages.
     let looks = counted(&puller, "signet_looks_total ").await;
@@ -129,18 +129,18 @@ async fn what_is_queued_is_signed_or_recorded_and_deleted() {
 
 #[tokio::test]
 async fn a_lease_is_renewed_while_its_item_is_under_way() {
-    let pulled = Pulled::prepare(&[("SIGNET_LEASE", "15"), ("SIGNET_DEADLINE", "60")]).await;
-    let first = pulled.replica().await;
-    let second = pulled.replica().await;
+    let site = Site::prepare(&[("SIGNET_LEASE", "15"), ("SIGNET_DEADLINE", "60")]).await;
+    let first = site.replica().await;
+    let second = site.replica().await;
     let slow = Fault::new(Action::Delay(Duration::from_secs(12))).method("POST").path("/sign").times(1);
-    pulled.place.deployment.taps.vault.fail(slow);
-    pulled.place.enqueue(&item("slow")).await;
-    pulled.place.awaited("slow.jws.json").await;
-    pulled.empty().await;
-    let renewals = pulled.requests("PUT");
+    site.place.deployment.taps.vault.fail(slow);
+    site.place.enqueue(&item("slow")).await;
+    site.place.awaited("slow.jws.json").await;
+    site.empty().await;
+    let renewals = site.requests("PUT");
     assert!((1..=2).contains(&renewals.len()), "{renewals:#?}");
     assert!(renewals.iter().all(|renewal| renewal.status == Some(204) && visibility(renewal) == 15));
-    let deletes = pulled.requests("DELETE");
+    let deletes = site.requests("DELETE");
     assert!(matches!(&deletes[..], [delete] if delete.status == Some(204)), "by the newest receipt: {deletes:#?}");
     let received = counted(&first, "signet_messages_received_total ").await
         + counted(&second, "signet_messages_received_total ").await;
@@ -149,15 +149,14 @@ async fn a_lease_is_renewed_while_its_item_is_under_way() {
 
 #[tokio::test]
 async fn what_fails_comes_again_later_and_later() {
-    let pulled = Pulled::prepare(&[]).await;
-    let puller = pulled.replica().await;
-    let fault =
-        pulled.place.deployment.taps.blob.fail(Fault::status(403).method("PUT").path("denied.jws.json").times(2));
-    pulled.place.enqueue(&item("denied")).await;
-    pulled.place.awaited("denied.jws.json").await;
-    pulled.empty().await;
-    assert_eq!(pulled.place.deployment.taps.blob.fired(fault), 2);
-    let delays: Vec<u64> = pulled.requests("PUT").iter().map(visibility).collect();
+    let site = Site::prepare(&[]).await;
+    let puller = site.replica().await;
+    let fault = site.place.deployment.taps.blob.fail(Fault::status(403).method("PUT").path("denied.jws.json").times(2));
+    site.place.enqueue(&item("denied")).await;
+    site.place.awaited("denied.jws.json").await;
+    site.empty().await;
+    assert_eq!(site.place.deployment.taps.blob.fired(fault), 2);
+    let delays: Vec<u64> = site.requests("PUT").iter().map(visibility).collect();
     assert!(matches!(delays[..], [2..=5, 5..=10]), "{delays:?}");
     let line = says(&puller, " handed back ").await;
     assert!(line.contains("stage=publish") && line.contains("dequeue_count=1"), "{line}");
@@ -166,117 +165,117 @@ async fn what_fails_comes_again_later_and_later() {
 
 #[tokio::test]
 async fn what_was_delivered_too_often_becomes_a_record() {
-    let pulled = Pulled::prepare(&[("SIGNET_ATTEMPTS", "1")]).await;
-    let _puller = pulled.replica().await;
-    pulled.place.deployment.taps.vault.fail(Fault::status(403).method("POST").path("/sign"));
-    pulled.place.enqueue(&item("never")).await;
-    pulled.empty().await;
-    let record = pulled.place.rejection().await;
+    let site = Site::prepare(&[("SIGNET_ATTEMPTS", "1")]).await;
+    let _puller = site.replica().await;
+    site.place.deployment.taps.vault.fail(Fault::status(403).method("POST").path("/sign"));
+    site.place.enqueue(&item("never")).await;
+    site.empty().await;
+    let record = site.place.rejection().await;
     assert_eq!((&record["reason"], &record["dequeueCount"]), (&"attempts-exhausted".into(), &2.into()));
     assert!(record["detail"].as_str().is_some_and(|detail| detail.contains("SIGNET_ATTEMPTS")), "{record}");
     assert_eq!(record.get("invocationId"), None, "{record}");
-    assert_eq!(pulled.place.result_names().await.len(), 0);
+    assert_eq!(site.place.result_names().await.len(), 0);
 }
 
 /// Its last delivery had published, and could not delete it.
 #[tokio::test]
 async fn what_was_given_up_though_its_result_stands_is_no_rejection() {
-    let pulled = Pulled::prepare(&[("SIGNET_ATTEMPTS", "1"), ("SIGNET_LEASE", "15")]).await;
-    let puller = pulled.replica().await;
-    pulled.place.deployment.taps.queue.fail(Fault::status(403).method("DELETE").times(1));
-    pulled.place.enqueue(&item("published")).await;
-    pulled.empty().await;
-    assert_eq!(pulled.place.rejections().await.len(), 0);
+    let site = Site::prepare(&[("SIGNET_ATTEMPTS", "1"), ("SIGNET_LEASE", "15")]).await;
+    let puller = site.replica().await;
+    site.place.deployment.taps.queue.fail(Fault::status(403).method("DELETE").times(1));
+    site.place.enqueue(&item("published")).await;
+    site.empty().await;
+    assert_eq!(site.place.rejections().await.len(), 0);
     assert!(says(&puller, "function=poison").await.contains("stood already"));
 }
 
 #[tokio::test]
 async fn at_the_end_what_is_under_way_is_finished() {
-    let pulled = Pulled::prepare(&[]).await;
-    let mut puller = pulled.replica().await;
+    let site = Site::prepare(&[]).await;
+    let mut puller = site.replica().await;
     let slow = Fault::new(Action::Delay(Duration::from_secs(2))).method("POST").path("/sign");
-    pulled.place.deployment.taps.vault.fail(slow);
+    site.place.deployment.taps.vault.fail(slow);
     for number in 0..20 {
-        pulled.place.enqueue(&item(&number.to_string())).await;
+        site.place.enqueue(&item(&number.to_string())).await;
     }
-    eventually("items under way", async || (pulled.place.sign_requests() > 0).then_some(())).await;
+    eventually("items under way", async || (site.place.sign_requests() > 0).then_some(())).await;
     signal(&puller, Signal::SIGTERM);
     let status = puller.ended().await.expect("an end");
     assert!(status.success(), "{status}");
     assert!(says(&puller, "ending: nothing more is received").await.contains("in_flight="));
     assert!(says(&puller, " ended ").await.contains("handed_back=0"));
-    let done = pulled.place.result_names().await.len();
+    let done = site.place.result_names().await.len();
     assert!(done > 0);
-    assert_eq!(usize::try_from(pulled.messages().await).expect("a count"), 20 - done, "the others are in the queue");
+    assert_eq!(usize::try_from(site.messages().await).expect("a count"), 20 - done, "the others are in the queue");
 }
 
 #[tokio::test]
 async fn at_the_end_what_cannot_be_finished_is_visible_to_others_at_once() {
-    let pulled = Pulled::prepare(&[("SIGNET_DRAIN", "1"), ("SIGNET_LEASE", "60")]).await;
-    let mut first = pulled.replica().await;
-    pulled.place.deployment.taps.vault.fail(Fault::new(Action::Hang).method("POST").path("/sign"));
-    pulled.place.enqueue(&item("passed-on")).await;
-    eventually("an item under way", async || (pulled.place.sign_requests() > 0).then_some(())).await;
+    let site = Site::prepare(&[("SIGNET_DRAIN", "1"), ("SIGNET_LEASE", "60")]).await;
+    let mut first = site.replica().await;
+    site.place.deployment.taps.vault.fail(Fault::new(Action::Hang).method("POST").path("/sign"));
+    site.place.enqueue(&item("passed-on")).await;
+    eventually("an item under way", async || (site.place.sign_requests() > 0).then_some(())).await;
     signal(&first, Signal::SIGTERM);
     let begun = Instant::now();
     assert!(first.ended().await.expect("an end").success());
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     assert!(says(&first, " handed back ").await.contains("code=drain"));
 
-    pulled.place.deployment.taps.vault.heal();
-    let _second = pulled.replica().await;
-    pulled.place.awaited("passed-on.jws.json").await;
+    site.place.deployment.taps.vault.heal();
+    let _second = site.replica().await;
+    site.place.awaited("passed-on.jws.json").await;
     assert!(begun.elapsed() < Duration::from_secs(30), "before its lease would have ended: {:?}", begun.elapsed());
-    pulled.empty().await;
+    site.empty().await;
 }
 
 /// Frozen for longer than its lease, a replica goes on with nothing: another one works on the message by then.
 #[tokio::test]
 async fn a_replica_that_stood_still_does_not_go_on_with_what_it_had() {
-    let pulled = Pulled::prepare(&[("SIGNET_LEASE", "15")]).await;
-    let first = pulled.replica().await;
+    let site = Site::prepare(&[("SIGNET_LEASE", "15")]).await;
+    let first = site.replica().await;
     let hang = Fault::new(Action::Hang).method("POST").path("/sign").times(1);
-    pulled.place.deployment.taps.vault.fail(hang);
-    pulled.place.enqueue(&item("taken-over")).await;
-    eventually("an item under way", async || (pulled.place.sign_requests() > 0).then_some(())).await;
+    site.place.deployment.taps.vault.fail(hang);
+    site.place.enqueue(&item("taken-over")).await;
+    eventually("an item under way", async || (site.place.sign_requests() > 0).then_some(())).await;
     signal(&first, Signal::SIGSTOP);
-    let second = pulled.replica().await;
-    pulled.place.awaited("taken-over.jws.json").await;
+    let second = site.replica().await;
+    site.place.awaited("taken-over.jws.json").await;
     assert!(says(&second, " done ").await.contains("dequeue_count=2"));
     signal(&first, Signal::SIGCONT);
     assert!(says(&first, " handed back ").await.contains("code=lease-lost"));
-    pulled.empty().await;
-    assert_eq!(pulled.place.result_names().await, ["taken-over.jws.json"]);
+    site.empty().await;
+    assert_eq!(site.place.result_names().await, ["taken-over.jws.json"]);
 }
 
 /// While a lease cannot be renewed, its item ends before it does.
 #[tokio::test]
 async fn an_item_whose_lease_cannot_be_renewed_ends_with_it() {
-    let pulled = Pulled::prepare(&[("SIGNET_LEASE", "15")]).await;
-    let puller = pulled.replica().await;
-    let taps = &pulled.place.deployment.taps;
+    let site = Site::prepare(&[("SIGNET_LEASE", "15")]).await;
+    let puller = site.replica().await;
+    let taps = &site.place.deployment.taps;
     let hang = Fault::new(Action::Hang).method("POST").path("/sign").times(1);
     taps.vault.fail(hang);
     taps.queue.fail(Fault::status(503).method("PUT"));
-    pulled.place.enqueue(&item("cut")).await;
+    site.place.enqueue(&item("cut")).await;
     let begun = Instant::now();
     let line = says(&puller, " handed back ").await;
     assert!(line.contains("code=lease-lost") && line.contains("stage=sign"), "{line}");
     assert!(begun.elapsed() < Duration::from_secs(14), "{:?}", begun.elapsed());
     taps.queue.heal();
-    pulled.place.awaited("cut.jws.json").await;
-    pulled.empty().await;
+    site.place.awaited("cut.jws.json").await;
+    site.empty().await;
     assert_eq!(counted(&puller, "signet_leases_lost_total ").await, 1);
 }
 
 #[tokio::test]
 async fn replicas_share_a_queue() {
-    let pulled = Pulled::prepare(&[]).await;
-    let replicas = join_all((0..4).map(|_| pulled.replica())).await;
-    join_all((0..200).map(async |number| pulled.place.enqueue(&item(&format!("{number}"))).await)).await;
-    pulled.empty().await;
-    assert_eq!(pulled.place.result_names().await.len(), 200);
-    assert_eq!(pulled.place.sign_requests(), 200, "each is signed once");
+    let site = Site::prepare(&[]).await;
+    let replicas = join_all((0..4).map(|_| site.replica())).await;
+    join_all((0..200).map(async |number| site.place.enqueue(&item(&format!("{number}"))).await)).await;
+    site.empty().await;
+    assert_eq!(site.place.result_names().await.len(), 200);
+    assert_eq!(site.place.sign_requests(), 200, "each is signed once");
     let shares = join_all(replicas.iter().map(|replica| counted(replica, "signet_messages_received_total "))).await;
     println!("shares of four replicas: {shares:?}");
     assert_eq!(shares.iter().sum::<u64>(), 200);
@@ -284,8 +283,8 @@ async fn replicas_share_a_queue() {
 
 #[tokio::test]
 async fn an_empty_queue_is_looked_at_now_and_then() {
-    let pulled = Pulled::prepare(&[("SIGNET_POLL", "2")]).await;
-    let puller = pulled.replica().await;
+    let site = Site::prepare(&[("SIGNET_POLL", "2")]).await;
+    let puller = site.replica().await;
     tokio::time::sleep(Duration::from_secs(4)).await;
     let before = counted(&puller, "signet_looks_total ").await;
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -293,72 +292,72 @@ async fn an_empty_queue_is_looked_at_now_and_then() {
     // One or two seconds lie between two.
     assert!((4..=11).contains(&looks), "{looks} looks in ten seconds");
     let begun = Instant::now();
-    pulled.place.enqueue(&item("awaited")).await;
-    pulled.place.awaited("awaited.jws.json").await;
+    site.place.enqueue(&item("awaited")).await;
+    site.place.awaited("awaited.jws.json").await;
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
 async fn it_ends_by_itself_where_that_is_wanted() {
-    let pulled = Pulled::prepare(&[("SIGNET_EXIT_WHEN_IDLE", "2")]).await;
+    let site = Site::prepare(&[("SIGNET_EXIT_WHEN_IDLE", "2")]).await;
     for number in 0..5 {
-        pulled.place.enqueue(&item(&number.to_string())).await;
+        site.place.enqueue(&item(&number.to_string())).await;
     }
-    let mut puller = pulled.starting().await;
+    let mut puller = site.starting().await;
     let status = puller.ended().await.expect("an end");
     assert!(status.success(), "{status}: {:?}", puller.log());
-    assert_eq!((pulled.place.result_names().await.len(), pulled.messages().await), (5, 0));
+    assert_eq!((site.place.result_names().await.len(), site.messages().await), (5, 0));
 }
 
 /// Without a key nothing is received: it would only count as delivered.
 #[tokio::test]
 async fn nothing_is_received_before_it_can_be_signed() {
-    let pulled = Pulled::prepare(&[]).await;
-    pulled.place.deployment.taps.vault.fail(Fault::status(503));
-    pulled.place.enqueue(&item("early")).await;
-    let mut puller = pulled.starting().await;
+    let site = Site::prepare(&[]).await;
+    site.place.deployment.taps.vault.fail(Fault::status(503));
+    site.place.enqueue(&item("early")).await;
+    let mut puller = site.starting().await;
     says(&puller, "not ready yet").await;
     assert_eq!(puller.get("/live").await.expect("an answer").0, 200);
     assert_eq!(puller.get("/ready").await.expect("an answer"), (503, "no key to sign with yet\n".to_owned()));
     assert_eq!(counted(&puller, "signet_looks_total ").await, 0);
-    pulled.place.deployment.taps.vault.heal();
+    site.place.deployment.taps.vault.heal();
     puller.ready().await.expect("a replica that is ready");
-    pulled.place.awaited("early.jws.json").await;
+    site.place.awaited("early.jws.json").await;
     assert!(says(&puller, " done ").await.contains("dequeue_count=1"));
 }
 
 #[tokio::test]
 async fn a_queue_that_cannot_be_read_is_tried_again_with_patience() {
-    let pulled = Pulled::prepare(&[]).await;
-    let fault = pulled.place.deployment.taps.queue.fail(Fault::status(500).method("GET").path("/messages"));
-    let mut puller = pulled.starting().await;
+    let site = Site::prepare(&[]).await;
+    let fault = site.place.deployment.taps.queue.fail(Fault::status(500).method("GET").path("/messages"));
+    let mut puller = site.starting().await;
     says(&puller, "the queue cannot be read").await;
     assert_eq!(puller.get("/ready").await.expect("an answer"), (503, "the queue cannot be read\n".to_owned()));
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let tries = pulled.place.deployment.taps.queue.fired(fault);
+    let tries = site.place.deployment.taps.queue.fired(fault);
     assert!(tries < 12, "{tries} tries");
-    pulled.place.deployment.taps.queue.heal();
+    site.place.deployment.taps.queue.heal();
     puller.ready().await.expect("a replica that is ready");
 }
 
 /// An answer that is no XML, as a message may make it that no XML can hold: the messages of the batch come again, one at a time.
 #[tokio::test]
 async fn an_answer_that_cannot_be_read_hides_no_message_for_ever() {
-    let pulled = Pulled::prepare(&[("SIGNET_LEASE", "15")]).await;
+    let site = Site::prepare(&[("SIGNET_LEASE", "15")]).await;
     let spoil = Action::alter(|answer| answer.map(|_| "<QueueMessagesList><QueueMessage>".into()));
     let is_batch =
         |seen: &Exchange| !seen.query.contains("numofmessages=1&") && !seen.query.ends_with("numofmessages=1");
-    pulled.place.deployment.taps.queue.fail(Fault::new(spoil).method("GET").path("/messages").when(is_batch).times(1));
+    site.place.deployment.taps.queue.fail(Fault::new(spoil).method("GET").path("/messages").when(is_batch).times(1));
     for number in 0..3 {
-        pulled.place.enqueue(&item(&number.to_string())).await;
+        site.place.enqueue(&item(&number.to_string())).await;
     }
-    let puller = pulled.starting().await;
+    let puller = site.starting().await;
     says(&puller, "the queue cannot be read").await;
     for number in 0..3 {
-        pulled.place.awaited(&format!("{number}.jws.json")).await;
+        site.place.awaited(&format!("{number}.jws.json")).await;
     }
-    pulled.empty().await;
-    let one_at_a_time = pulled.place.deployment.taps.queue.exchanges();
+    site.empty().await;
+    let one_at_a_time = site.place.deployment.taps.queue.exchanges();
     let single = one_at_a_time
         .iter()
         .any(|seen| seen.query.contains("numofmessages=1&") || seen.query.ends_with("numofmessages=1"));
@@ -367,15 +366,15 @@ async fn an_answer_that_cannot_be_read_hides_no_message_for_ever() {
 
 #[tokio::test]
 async fn what_others_hold_is_left_alone() {
-    let pulled = Pulled::prepare(&[]).await;
-    pulled.place.enqueue(&item("held")).await;
+    let site = Site::prepare(&[]).await;
+    site.place.enqueue(&item("held")).await;
     let options = QueueClientReceiveMessagesOptions { visibility_timeout: Some(8), ..Default::default() };
-    let queue = pulled.place.deployment.queue().expect("the queue");
+    let queue = site.place.deployment.queue().expect("the queue");
     let held = queue.receive_messages(Some(options)).await.expect("a message").into_model().expect("a list");
     assert_eq!(held.items.map(|items| items.len()), Some(1));
     let since = OffsetDateTime::now_utc();
-    let _puller = pulled.replica().await;
-    pulled.place.awaited("held.jws.json").await;
+    let _puller = site.replica().await;
+    site.place.awaited("held.jws.json").await;
     let waited = OffsetDateTime::now_utc() - since;
     assert!(waited.whole_seconds() >= 6, "{waited}");
 }
