@@ -4,13 +4,15 @@
 use std::process::Command;
 
 /// What the binary is made of, as seen from here.
-const INPUTS: [&str; 12] = [
+const INPUTS: [&str; 14] = [
     "build.rs",
     "src",
     "Cargo.toml",
     "../core/src",
     "../core/Cargo.toml",
     "no-unwinding.ld",
+    "../no-backtrace/src",
+    "../no-backtrace/Cargo.toml",
     "../verification/src",
     "../verification/Cargo.toml",
     "../azure/src",

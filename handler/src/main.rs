@@ -31,7 +31,7 @@ mod trail;
 mod vault;
 
 #[cfg(target_env = "musl")]
-use no_backtrace as _;
+use signet_no_backtrace as _;
 use std::{convert::Infallible, fmt, process::ExitCode};
 
 use app::App;
