@@ -120,7 +120,7 @@ impl Puller {
                     one_at_a_time |= failure.status.is_none() && !failure.transient;
                     let (queue, error) = (&self.app.settings.queue, &failure.message);
                     tracing::warn!(queue, failures, error, "the queue cannot be read");
-                    backoff(failures).max(failure.retry_after.unwrap_or_default())
+                    backoff(failures).max(failure.retry_after.unwrap_or_default().min(LONGEST_PAUSE))
                 }
             };
             if is_told {
@@ -367,5 +367,7 @@ impl Pause {
 
 /// For an upload that had left when its item ended, and for the clocks of two machines, which do not run alike.
 const GRACE: Duration = Duration::from_secs(5);
+/// However long a queue asks to be left alone.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// At the end, for what was asked already.
 const LAST_ANSWER: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use azure_core::time::OffsetDateTime;
+use azure_core::{base64, time::OffsetDateTime};
 use azure_storage_queue::models::QueueClientReceiveMessagesOptions;
 use futures::future::join_all;
 use nix::{
@@ -125,6 +125,34 @@ async fn what_is_queued_is_signed_or_recorded_and_deleted() {
     // A batch at a time: fewer requests to receive than messages.
     let looks = counted(&puller, "signet_looks_total ").await;
     println!("{looks} looks at the queue for 41 messages");
+}
+
+#[tokio::test]
+async fn what_is_signed_is_the_text_as_it_stands() {
+    let site = Site::prepare(&[]).await;
+    let payload = "{ \"a\" : \"<&>' \\u00e9 é \u{1f600}\",\n\t\"b\": [1.0, 1e2,-0] }";
+    site.place.enqueue(&format!("  {{\"id\":\"text\",\"payload\":{payload}}}\n")).await;
+    let _puller = site.replica().await;
+    let result = site.place.awaited("text.jws.json").await;
+    let result: serde_json::Value = serde_json::from_slice(&result.bytes).expect("JSON");
+    let signed = base64::decode_url_safe(result["payload"].as_str().expect("a payload")).expect("Base64url");
+    assert_eq!(String::from_utf8(signed).expect("UTF-8"), payload);
+}
+
+#[tokio::test]
+async fn it_ends_at_once_while_it_has_nothing() {
+    let site = Site::prepare(&[]).await;
+    site.place.deployment.taps.vault.fail(Fault::status(503));
+    let mut without_key = site.starting().await;
+    says(&without_key, "not ready yet").await;
+    signal(&without_key, Signal::SIGINT);
+    assert!(without_key.ended().await.expect("an end").success());
+    site.place.deployment.taps.vault.heal();
+    let mut ready = site.replica().await;
+    let begun = Instant::now();
+    signal(&ready, Signal::SIGTERM);
+    assert!(ready.ended().await.expect("an end").success());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
