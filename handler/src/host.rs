@@ -54,7 +54,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) {
             refusal(StatusCode::METHOD_NOT_ALLOWED, "method", "functions are POSTed to")
         })
         .with_state(app);
-    connections::serve(listener, connections, router).await;
+    connections::serve(listener, connections, connections::HEAD_TIMEOUT, router).await;
 }
 
 /// Ends when the host has died without ending us, which leaves nobody to serve and nobody to end us. The host is who is our

@@ -82,7 +82,10 @@ where
         Ok(runtime) => runtime,
         Err(error) => return Fatal { exit: EX_UNAVAILABLE, cause: error.to_string() }.report(),
     };
-    match runtime.block_on(door(settings)) {
+    let ended = runtime.block_on(door(settings));
+    // A host name that is still being looked up holds nobody up.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => fatal.report(),
     }

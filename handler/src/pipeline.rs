@@ -73,8 +73,8 @@ pub(crate) async fn sign(app: Arc<App>, delivery: Delivery, invocation_id: Strin
                 item.formats.sort_by_key(|format| Format::ALL.iter().position(|known| known == format));
                 Job { app: &app, trail: &trail, delivery: &delivery, item, invocation_id: &invocation_id }.run().await
             }
-            Err(Rejection { reason: Reason::UnsupportedEvent, id: Some(id), .. }) if is_own_record(&app, &id) => {
-                trail.is_about(&id);
+            Err(rejection) if is_of_own_record(&app, &rejection) => {
+                trail.is_about(rejection.id.as_deref().unwrap_or_default());
                 Ok(Fate::Ignored)
             }
             Err(rejection) => Err(Stop::Reject(rejection)),
@@ -146,12 +146,7 @@ impl Job<'_> {
         let mut input = match &item.content {
             Content::Given(given) => Input::Given(given),
             Content::Source(source) => {
-                if item.is_event
-                    && let Some(id) = self.early_id()
-                    // Under another host name as well, unless that is one to sign from.
-                    && (source.name_in(&app.settings.rejected).is_some()
-                        || is_own_record(app, &id) && app.sources.find(source).is_none())
-                {
+                if self.is_about_own_record() {
                     return Ok(Fate::Ignored);
                 }
                 Input::Blob(self.allowed(source)?)
@@ -172,6 +167,10 @@ impl Job<'_> {
                 // Where some of our results stand, the others must be of the same state of the source.
                 blob.pin(self.own(&standing).find_map(provenance::source_etag));
             }
+        }
+
+        if let Some(rejected) = self.rejected_before().await? {
+            return Ok(rejected);
         }
 
         self.trail.enter(Stage::Key);
@@ -222,6 +221,35 @@ impl Job<'_> {
             }
             return Ok(Fate::Done { results: published });
         }
+    }
+
+    /// Whether it is an event about a rejection record of our own.
+    fn is_about_own_record(&self) -> bool {
+        let (Content::Source(source), Some(id), true) = (&self.item.content, self.early_id(), self.item.is_event)
+        else {
+            return false;
+        };
+        // Under another host name as well, unless that is one to sign from.
+        source.name_in(&self.app.settings.rejected).is_some()
+            || is_own_record(self.app, &id) && self.app.sources.find(source).is_none()
+    }
+
+    /// The fate of an item that an earlier delivery has rejected, where a later one could come to another verdict: what was not
+    /// there may be by now.
+    async fn rejected_before(&self) -> Result<Option<Fate>, Stop> {
+        if self.delivery.dequeue_count <= 1 || !matches!(self.item.content, Content::Source(_)) {
+            return Ok(None);
+        }
+        self.trail.enter(Stage::Resolve);
+        let found = rejections::standing(&self.app.rejected, self.trail, self.delivery).await;
+        let found = found.map_err(|failure| hand_back(Stage::Resolve, failure))?;
+        Ok(found.map(|(record, reason)| {
+            let detail = "an earlier delivery was rejected".to_owned();
+            Fate::Rejected {
+                rejection: Rejection { reason, stage: Stage::Resolve, detail, id: self.early_id() },
+                record,
+            }
+        }))
     }
 
     /// The blob of a source that may be read.
@@ -405,6 +433,12 @@ async fn reject(app: &App, trail: &Trail, delivery: &Delivery, rejection: Reject
 fn is_own_record(app: &App, id: &str) -> bool {
     let container = app.settings.rejected.path().trim_start_matches('/');
     id.strip_prefix(container).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// The same of an event that tells of nothing to sign.
+fn is_of_own_record(app: &App, rejection: &Rejection) -> bool {
+    let id = rejection.id.as_deref().filter(|_| rejection.reason == Reason::UnsupportedEvent);
+    id.is_some_and(|id| is_own_record(app, id))
 }
 
 /// The name of a result.

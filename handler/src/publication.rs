@@ -16,8 +16,16 @@ impl Publication {
     /// Reads the key set if that has not been done, for the token and the connection that come with it, however long it takes.
     pub(crate) async fn load(&self, results: &Container, report: impl Fn(&Failure)) {
         let mut known = self.0.lock().await;
-        if known.is_none() {
-            *known = Some(with_patience("key set", report, || read(results)).await);
+        let mut failures = 0_u32;
+        while known.is_none() {
+            match read(results).await {
+                Ok(read) => *known = Some(read),
+                Err(failure) => {
+                    failures = failures.saturating_add(1);
+                    report(&failure);
+                    pause("key set", failures, &failure).await;
+                }
+            }
         }
     }
 
@@ -71,34 +79,6 @@ impl Publication {
                 return Err(failure);
             }
         }
-    }
-
-    /// Returns once all of these keys are published, for as long as that takes.
-    pub(crate) async fn publish_at_last(
-        &self,
-        keys: &[(&str, &PublicKey)],
-        results: &Container,
-        report: impl Fn(&Failure),
-    ) {
-        with_patience("publication of a key", report, || self.publish(keys, results)).await;
-    }
-}
-
-/// Tries until it succeeds, and reports each failure.
-async fn with_patience<T>(
-    what: &str,
-    report: impl Fn(&Failure),
-    mut attempt: impl AsyncFnMut() -> Result<T, Failure>,
-) -> T {
-    let mut failures = 0_u32;
-    loop {
-        let failure = match attempt().await {
-            Ok(value) => return value,
-            Err(failure) => failure,
-        };
-        failures = failures.saturating_add(1);
-        report(&failure);
-        pause(what, failures, &failure).await;
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 
 use axum::http::HeaderMap;
 use signet_azure::failure::Failure;
-use signet_core::envelope::Delivery;
+use signet_core::{envelope::Delivery, rejection::Stage};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -26,7 +26,7 @@ use tokio::{
 pub(crate) use self::signals::Signals;
 use self::{
     health::Health,
-    queue::{Leased, Queue, is_lost},
+    queue::{Leased, MOST_AT_ONCE, PATIENCE, Queue, is_lost},
 };
 use crate::{
     EX_CONFIG, EX_UNAVAILABLE, Fatal,
@@ -61,9 +61,9 @@ pub(crate) async fn serve(app: Arc<App>, settings: Pull, mut signals: Signals) -
     let puller = Arc::new(Puller { app, settings, queue, health, is_over: watch::Sender::new(false) });
     let all = async {
         let mut in_flight = JoinSet::new();
-        puller.pull(&mut in_flight, &mut signals).await;
+        let told = puller.pull(&mut in_flight, &mut signals).await;
         puller.health.is_draining.store(true, Ordering::Relaxed);
-        puller.drain(in_flight, &mut signals).await;
+        puller.drain(in_flight, told, &mut signals).await;
     };
     tokio::select! {
         () = all => {}
@@ -74,15 +74,17 @@ pub(crate) async fn serve(app: Arc<App>, settings: Pull, mut signals: Signals) -
 }
 
 impl Puller {
-    /// Receives batch after batch until there is a signal, or nothing to do for long enough.
-    async fn pull(self: &Arc<Self>, in_flight: &mut JoinSet<()>, signals: &mut Signals) {
+    /// Receives batch after batch until there is a signal, or nothing to do for long enough; when that was.
+    async fn pull(self: &Arc<Self>, in_flight: &mut JoinSet<()>, signals: &mut Signals) -> Instant {
         let concurrency = self.app.settings.concurrency;
         let mut pause = Pause::new(self.settings.poll);
         let mut idle_since = Instant::now();
         let mut failures = 0_u32;
-        // After an answer that could not be read: so that one bad message does not hide the others for ever.
-        let mut one_at_a_time = false;
+        // After an answer that could not be read, so many are read message by message: one that spoils every batch must not hide
+        // the others again and again.
+        let mut one_at_a_time = 0_usize;
         loop {
+            let was_busy = !in_flight.is_empty() || !self.app.keys.has_some();
             let has_room = async {
                 while in_flight.len() > concurrency.saturating_sub(room_for(concurrency)) {
                     in_flight.join_next().await;
@@ -93,89 +95,103 @@ impl Puller {
             };
             tokio::select! {
                 biased;
-                () = signals.next() => return,
+                () = signals.next() => return Instant::now(),
                 () = has_room => {}
             }
-            let most = if one_at_a_time { 1 } else { concurrency.saturating_sub(in_flight.len()) };
-            let (received, is_told) = self.receive(most, signals).await;
+            if was_busy {
+                idle_since = Instant::now();
+            }
+            let most = if one_at_a_time > 0 { 1 } else { concurrency.saturating_sub(in_flight.len()) };
+            let (received, told) = self.receive(most, signals).await;
             self.health.received(received.as_ref().map(Vec::len));
             let wait = match received {
                 Ok(messages) => {
-                    (failures, one_at_a_time) = (0, one_at_a_time && messages.is_empty());
-                    if is_told {
-                        return self.hand_back_all(messages).await;
+                    failures = 0;
+                    let is_empty = messages.is_empty();
+                    for (leased, delivery) in messages {
+                        if told.is_none() {
+                            in_flight.spawn(Arc::clone(self).work_on(leased, delivery));
+                        } else {
+                            in_flight.spawn(Arc::clone(self).give_back(leased));
+                        }
                     }
-                    if messages.is_empty() {
+                    if is_empty {
                         pause.next()
                     } else {
+                        one_at_a_time = one_at_a_time.saturating_sub(1);
                         pause.reset();
-                        for (leased, delivery) in messages {
-                            in_flight.spawn(Arc::clone(self).work_on(leased, delivery));
-                        }
                         Duration::ZERO
                     }
                 }
                 Err(failure) => {
                     failures = failures.saturating_add(1);
-                    one_at_a_time |= failure.status.is_none() && !failure.transient;
+                    if failure.status.is_none() && !failure.transient {
+                        one_at_a_time = MOST_AT_ONCE;
+                    }
                     let (queue, error) = (&self.app.settings.queue, &failure.message);
                     tracing::warn!(queue, failures, error, "the queue cannot be read");
                     backoff(failures).max(failure.retry_after.unwrap_or_default().min(LONGEST_PAUSE))
                 }
             };
-            if is_told {
-                return;
+            if let Some(told) = told {
+                return told;
             }
             if !in_flight.is_empty() {
                 idle_since = Instant::now();
             }
             // A queue that cannot be read may be full.
-            if failures == 0 && self.settings.exit_when_idle.is_some_and(|most| idle_since.elapsed() >= most) {
+            let idle_for = idle_since.elapsed();
+            if failures == 0 && self.settings.exit_when_idle.is_some_and(|most| idle_for >= most) {
                 tracing::info!("nothing to do for as long as SIGNET_EXIT_WHEN_IDLE says");
-                return;
+                return Instant::now();
             }
+            let wait = self.settings.exit_when_idle.map_or(wait, |most| wait.min(most.saturating_sub(idle_for)));
             tokio::select! {
-                () = signals.next() => return,
+                () = signals.next() => return Instant::now(),
                 () = sleep(wait) => {}
             }
         }
     }
 
-    /// Receives; whether a signal came meanwhile. What was asked for is waited for nevertheless: messages that nobody takes
+    /// Receives; when a signal came, if one did. What was asked for is waited for nevertheless: messages that nobody takes
     /// would be hidden for a whole lease.
-    async fn receive(&self, most: usize, signals: &mut Signals) -> (Result<Vec<(Leased, Delivery)>, Failure>, bool) {
+    async fn receive(
+        &self,
+        most: usize,
+        signals: &mut Signals,
+    ) -> (Result<Vec<(Leased, Delivery)>, Failure>, Option<Instant>) {
         let mut received = pin!(self.queue.receive(most, self.settings.lease));
         tokio::select! {
-            received = &mut received => (received, false),
+            received = &mut received => (received, None),
             () = signals.next() => {
+                let told = Instant::now();
                 let received = timeout(LAST_ANSWER, received).await;
-                (received.unwrap_or_else(|_elapsed| Ok(Vec::new())), true)
+                (received.unwrap_or_else(|_elapsed| Ok(Vec::new())), Some(told))
             }
         }
     }
 
-    /// Gives messages back that nobody has begun with.
-    async fn hand_back_all(&self, messages: Vec<(Leased, Delivery)>) {
-        let given_back = messages.into_iter().map(async |(mut leased, _)| {
-            self.settle(&mut leased, Ending::Release(Duration::ZERO)).await;
-        });
-        futures::future::join_all(given_back).await;
+    /// Gives a message back that nobody has begun with.
+    async fn give_back(self: Arc<Self>, mut leased: Leased) {
+        self.settle(&mut leased, Ending::Release(Duration::ZERO)).await;
     }
 
     /// Has what is in flight end: by itself for a while, then by being handed back.
-    async fn drain(&self, mut in_flight: JoinSet<()>, signals: &mut Signals) {
+    async fn drain(&self, mut in_flight: JoinSet<()>, told: Instant, signals: &mut Signals) {
         let count = in_flight.len();
         tracing::info!(in_flight = count, "ending: nothing more is received");
         tokio::select! {
             () = async { while in_flight.join_next().await.is_some() {} } => {}
-            () = sleep(self.settings.drain) => {}
+            () = sleep(self.settings.drain.saturating_sub(told.elapsed())) => {}
             () = signals.next() => {}
         }
-        let handed_back = in_flight.len();
+        let unfinished = in_flight.len();
         self.is_over.send_replace(true);
         let rest = async { while in_flight.join_next().await.is_some() {} };
         let _ = timeout(LAST_ANSWER, rest).await;
-        tracing::info!(in_flight = count, handed_back, "ended");
+        // What is left then, its lease ends.
+        let (handed_back, left) = (unfinished.saturating_sub(in_flight.len()), in_flight.len());
+        tracing::info!(in_flight = count, handed_back, left, "ended");
     }
 
     /// One delivery of one message, from its lease to its end.
@@ -209,14 +225,14 @@ impl Puller {
                 self.settle(&mut leased, Ending::Delete).await;
                 fault::point("delete.after");
             }
-            // After the last attempt, what went to the service a moment ago must not arrive when the message is given up already.
-            Fate::HandedBack(_) if *self.is_over.borrow() => {
-                let time = if count < most { Duration::ZERO } else { GRACE };
-                self.settle(&mut leased, Ending::Release(time)).await;
-            }
-            Fate::HandedBack(_) => {
+            Fate::HandedBack(setback) => {
                 fault::point("release.before");
-                let time = if count < most { delay(count) } else { delay(count).max(GRACE) };
+                let is_over = *self.is_over.borrow();
+                let time = if is_over { Duration::ZERO } else { delay(count) };
+                // What went to the service a moment ago must not arrive when the next delivery has rejected the message, or
+                // given it up.
+                let is_late = count >= most || setback.stage == Stage::Publish;
+                let time = if is_late { time.max(GRACE) } else { time };
                 self.settle(&mut leased, Ending::Release(time)).await;
                 fault::point("release.after");
             }
@@ -278,7 +294,10 @@ impl Puller {
     ) -> (Option<Fate>, Result<(), Failure>) {
         fault::point("renew.before");
         let mut fate = None;
-        let mut renewal = pin!(self.queue.hide(leased, self.settings.lease));
+        // In time for another try, should there be no answer.
+        let left = leased.until.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
+        let patience = left.mul_f32(0.5).clamp(SHORTEST_PATIENCE, PATIENCE);
+        let mut renewal = pin!(self.queue.hide(leased, self.settings.lease, patience));
         loop {
             tokio::select! {
                 ended = &mut *work, if fate.is_none() => fate = Some(ended),
@@ -296,7 +315,7 @@ impl Puller {
         loop {
             let ended = match ending {
                 Ending::Delete => self.queue.delete(leased).await,
-                Ending::Release(time) => self.queue.hide(leased, time).await,
+                Ending::Release(time) => self.queue.hide(leased, time, PATIENCE).await,
             };
             let Err(failure) = ended else { return };
             failures = failures.saturating_add(1);
@@ -367,6 +386,7 @@ impl Pause {
 
 /// For an upload that had left when its item ended, and for the clocks of two machines, which do not run alike.
 const GRACE: Duration = Duration::from_secs(5);
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
 /// However long a queue asks to be left alone.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// At the end, for what was asked already.

@@ -6,7 +6,7 @@ use signet_azure::failure::Failure;
 use signet_core::{
     algorithm::sha256_hex,
     envelope::Delivery,
-    rejection::{self, Circumstances, Rejection},
+    rejection::{self, Circumstances, Reason, Rejection},
 };
 use time::OffsetDateTime;
 
@@ -53,6 +53,27 @@ pub(crate) async fn record(
     blob.name = rejection::blob_name(day, &format!("{message_id}-{message_sha256}"));
     container.create(trail, &blob).await?;
     Ok(blob.name)
+}
+
+/// The record of this very message, if an earlier delivery has made one: its name, and the reason.
+pub(crate) async fn standing(
+    container: &Container,
+    trail: &Trail,
+    delivery: &Delivery,
+) -> Result<Option<(String, Reason)>, Failure> {
+    let (Some(message_id), Some(inserted)) = (&delivery.message_id, delivery.inserted) else { return Ok(None) };
+    let message_sha256 = sha256_hex(&delivery.message);
+    for id in [message_id.clone(), format!("{message_id}-{message_sha256}")] {
+        let name = rejection::blob_name(inserted.date(), &id);
+        let Some(metadata) = container.metadata(trail, &name).await? else { return Ok(None) };
+        let reason = metadata.get(REASON).and_then(|name| Reason::ALL.into_iter().find(|known| known.name() == name));
+        if let Some(reason) = reason
+            && metadata.get(MESSAGE_SHA256).is_some_and(|found| *found == message_sha256)
+        {
+            return Ok(Some((name, reason)));
+        }
+    }
+    Ok(None)
 }
 
 const REASON: &str = "signet_reason";

@@ -2,7 +2,10 @@
 //! answers say of an item is read from here.
 
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
@@ -101,21 +104,33 @@ impl Trail {
 
     /// Returns once the item's time is over, or its message is not ours any more.
     pub(crate) async fn over(&self) -> End {
-        loop {
-            let (deadline, held_until) = {
-                let progress = self.progress();
-                (progress.deadline, progress.held_until)
-            };
-            let now = Instant::now();
-            if deadline <= now {
-                return End::Deadline;
+        let sleep = async {
+            loop {
+                match self.time_left() {
+                    // Both ends may be moved meanwhile, so they are looked at again.
+                    Ok(until) => tokio::time::sleep_until(until).await,
+                    Err(end) => return end,
+                }
             }
-            match held_until {
-                Some(until) if until <= now => return End::LeaseLost,
-                // Either may be moved meanwhile, so both are looked at again.
-                Some(until) => tokio::time::sleep_until(deadline.min(until)).await,
-                None => tokio::time::sleep_until(deadline).await,
-            }
+        };
+        let mut sleep = pin!(sleep);
+        // The clock itself is looked at each time: that of the runtime stands still until it has been waited for.
+        poll_fn(|context| match self.time_left() {
+            Ok(_) => sleep.as_mut().poll(context),
+            Err(end) => Poll::Ready(end),
+        })
+        .await
+    }
+
+    /// Until when the item may go on; why it may not.
+    fn time_left(&self) -> Result<Instant, End> {
+        let progress = self.progress();
+        let now = Instant::now();
+        match progress.held_until {
+            _ if progress.deadline <= now => Err(End::Deadline),
+            Some(until) if until <= now => Err(End::LeaseLost),
+            Some(until) => Ok(progress.deadline.min(until)),
+            None => Ok(progress.deadline),
         }
     }
 

@@ -16,8 +16,9 @@ use nix::{
 };
 use signet::local::{
     puller::Puller,
+    stack::VAULT,
     tap::{Action, Exchange, Fault},
-    vault::KeySpec,
+    vault::{Attributes, KeySpec},
 };
 
 use crate::world::{Place, app_root, deployment, eventually};
@@ -354,6 +355,26 @@ async fn nothing_is_received_before_it_can_be_signed() {
     assert!(says(&puller, " done ").await.contains("dequeue_count=1"));
 }
 
+/// Nobody asks for it, since nothing is received meanwhile.
+#[tokio::test]
+async fn a_key_that_comes_back_is_noticed() {
+    let site = Site::prepare(&[]).await;
+    let mut puller = site.replica().await;
+    let vault = &site.place.deployment.vault;
+    let enabled = |enabled| Attributes { enabled: Some(enabled), ..Attributes::default() };
+    vault.update_attributes(VAULT, "signing", None, enabled(false)).expect("disabled");
+    site.place.enqueue(&item("waits")).await;
+    assert!(says(&puller, " handed back ").await.contains("dequeue_count=1"));
+    let answer = puller.get("/ready").await.expect("an answer");
+    assert_eq!(answer, (503, "no key to sign with yet\n".to_owned()));
+    vault.update_attributes(VAULT, "signing", None, enabled(true)).expect("enabled");
+    let begun = Instant::now();
+    puller.ready().await.expect("a replica that is ready");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    site.place.awaited("waits.jws.json").await;
+    site.empty().await;
+}
+
 #[tokio::test]
 async fn a_queue_that_cannot_be_read_is_tried_again_with_patience() {
     let site = Site::prepare(&[]).await;
@@ -372,7 +393,7 @@ async fn a_queue_that_cannot_be_read_is_tried_again_with_patience() {
 #[tokio::test]
 async fn an_answer_that_cannot_be_read_hides_no_message_for_ever() {
     let site = Site::prepare(&[("SIGNET_LEASE", "15")]).await;
-    let spoil = Action::alter(|answer| answer.map(|_| "<QueueMessagesList><QueueMessage>".into()));
+    let spoil = Action::alter(|answer| answer.map(|_| "<QueueMessagesList><QueueMessage>canary".into()));
     let is_batch =
         |seen: &Exchange| !seen.query.contains("numofmessages=1&") && !seen.query.ends_with("numofmessages=1");
     site.place.deployment.taps.queue.fail(Fault::new(spoil).method("GET").path("/messages").when(is_batch).times(1));
@@ -389,6 +410,7 @@ async fn an_answer_that_cannot_be_read_hides_no_message_for_ever() {
     let single = one_at_a_time
         .iter()
         .any(|seen| seen.query.contains("numofmessages=1&") || seen.query.ends_with("numofmessages=1"));
+    assert!(!puller.log().iter().any(|line| line.contains("canary")), "answers are not quoted");
     assert!(single, "{:?}", one_at_a_time.iter().map(|seen| seen.query.clone()).collect::<Vec<_>>());
 }
 

@@ -76,6 +76,25 @@ async fn a_redelivered_rejection_is_still_one_record() {
     assert_eq!(world.rejection().await["dequeueCount"], 1, "the first record stands");
 }
 
+/// What was not there when the record was made may be there when its message, which could not be deleted, comes again.
+#[tokio::test]
+async fn what_was_rejected_is_not_signed_by_a_later_delivery() {
+    let world = World::start().await;
+    let source = json!({ "url": world.upload_url("late") });
+    let mut message = Message::new(json!({ "id": "late", "source": source }).to_string());
+    assert!(world.invoke(&message).await.outcome.succeeded());
+    assert_eq!(world.rejection().await["reason"], "source-not-found");
+    world.upload("late", b"here by now").await;
+    message.dequeue_count = 2;
+    let reply = world.invoke(&message).await;
+    assert!(reply.outcome.succeeded(), "{}", reply.outcome);
+    assert_eq!((world.result_names().await.len(), world.rejections().await.len()), (0, 1));
+    // Another message is another matter.
+    message = Message::new(message.body);
+    assert!(world.invoke(&message).await.outcome.succeeded());
+    assert_eq!(world.result_names().await, ["late.jws.json"]);
+}
+
 /// Without `"dataType": "binary"`, a member `id` of the message takes the place of the message's id.
 #[tokio::test]
 async fn messages_with_the_same_forged_id_do_not_hide_each_other() {

@@ -17,7 +17,7 @@ use tokio::{
 
 /// Connections that bring no request, or only a part of its head, end after so long. The host's own end earlier: its client
 /// closes what was idle for a minute or two, so none is ended just as it is used again.
-const HEAD_TIMEOUT: Duration = Duration::from_mins(5);
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_mins(5);
 /// A head must fit, which of the host's is below 1 KiB. hyper's own limit of 400 KiB is memory that nothing counts.
 const READ_BUFFER: usize = 32 * 1024;
 /// So many connections are being told at a time that there is no place for them; the system keeps the others waiting.
@@ -35,8 +35,8 @@ pub(crate) async fn listen(port: u16) -> io::Result<TcpListener> {
     TcpListener::bind(("127.0.0.1", port)).await
 }
 
-/// Serves so many connections at once, for ever.
-pub(crate) async fn serve(listener: TcpListener, most: usize, router: Router) {
+/// Serves so many connections at once, for ever; none of them longer without a request's head than `patience`.
+pub(crate) async fn serve(listener: TcpListener, most: usize, patience: Duration, router: Router) {
     let (served, turned_away) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(TURNED_AWAY)));
     loop {
         let stream = match listener.accept().await {
@@ -54,7 +54,7 @@ pub(crate) async fn serve(listener: TcpListener, most: usize, router: Router) {
             let service = TowerToHyperService::new(router.clone());
             tokio::spawn(async move {
                 let mut http = http1::Builder::new();
-                http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(READ_BUFFER);
+                http.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(READ_BUFFER);
                 // An error is a client that went away, or that does not speak HTTP.
                 let _ = http.serve_connection(TokioIo::new(stream), service).await;
                 drop(place);

@@ -34,11 +34,13 @@ impl Keys {
             Ok(())
         };
         let ((key, life), ()) = tokio::try_join!(self.first_fitting(seat, around.settings), load)?;
-        if life.is_enabled() {
-            around.publication.publish_at_last(&[(&key.kid, &key.public)], around.results, report).await;
+        match self.publish_first(seat, &key, life, around).await {
+            Ok(life) => {
+                tracing::info!(kid = key.kid, alg = key.algorithm.name(), key = key.public.kind(), "ready");
+                self.offer(seat, Arc::new(key), life);
+            }
+            Err(failure) => self.settle_without(seat, failure),
         }
-        tracing::info!(kid = key.kid, alg = key.algorithm.name(), key = key.public.kind(), "ready");
-        self.offer(seat, Arc::new(key), life);
 
         let mut wait = SHORTEST_REFRESH;
         let mut failures = 0_u32;
@@ -70,7 +72,39 @@ impl Keys {
                 }
             }
             self.change(seat, |state| state.looked = Some(begun));
+            if seat.state().key.is_none() {
+                // Nobody may ask for it: `handler pull` receives nothing meanwhile.
+                wait = wait.min(REFRESH_WITHOUT_KEY);
+            }
         }
+    }
+
+    /// Publishes the version to begin with, for as long as that takes, unless it is disabled; the life that it has then.
+    ///
+    /// # Errors
+    /// It was disabled or deleted meanwhile.
+    async fn publish_first(
+        &self,
+        seat: &Seat,
+        key: &SigningKey,
+        mut life: Life,
+        around: &Surroundings<'_>,
+    ) -> Result<Life, Failure> {
+        let mut failures = 0_u32;
+        while life.is_enabled() {
+            let published = around.publication.publish(&[(&key.kid, &key.public)], around.results).await;
+            let Err(failure) = published else { return Ok(life) };
+            failures = failures.saturating_add(1);
+            self.change(seat, |state| state.failure = Some(failure.clone()));
+            pause("publication of a key", failures, &failure).await;
+            // What was taken away for good in this time is not brought back.
+            match seat.vault.get(&key.kid).await.map_err(|error| Failure::from(&error)) {
+                Ok(version) => life = version.life,
+                Err(failure) if failure.is(403) || failure.is(404) => return Err(failure),
+                Err(_) => {}
+            }
+        }
+        Ok(life)
     }
 
     /// The key to begin with: the newest version that does what is asked for, however long it takes to get it.
@@ -271,7 +305,7 @@ async fn publish_enabled(seat: &Seat, versions: &[Listed], around: &Surroundings
     let mut publics: Vec<(String, PublicKey)> = Vec::new();
     for kid in lacking {
         match seat.vault.get(&kid).await {
-            Ok(KeyVersion { public: Ok(public), .. }) => publics.push((kid, public)),
+            Ok(KeyVersion { public: Ok(public), life, .. }) if life.is_enabled() => publics.push((kid, public)),
             Ok(_) => tracing::debug!(kid, "a version that cannot sign here"),
             // It was deleted or disabled just now.
             Err(error) if matches!(Failure::from(&error).status, Some(403 | 404)) => {}
@@ -324,3 +358,5 @@ fn fit(version: KeyVersion, settings: &Settings) -> Result<SigningKey, String> {
 const LOOK_UPS_UNTIL_MISSING: u32 = 7;
 /// Between two looks at a key's versions, however often somebody asks for one.
 const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
+/// While there is no key to sign with, it is looked for so often at least.
+const REFRESH_WITHOUT_KEY: Duration = Duration::from_secs(10);

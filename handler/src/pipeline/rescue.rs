@@ -18,7 +18,7 @@ use signet_core::{
 };
 use time::OffsetDateTime;
 
-use super::{Fate, Job, Setback, reject, setback, within_deadline};
+use super::{Fate, Job, Setback, is_of_own_record, reject, setback, within_deadline};
 use crate::{app::App, fault, source::Fault, trail::Trail};
 
 /// Keeps what the host gave up: a record, unless the results stand and only the message was not deleted.
@@ -53,6 +53,9 @@ pub(crate) async fn give_up(
         match WorkItem::parse(&delivery.message, app.settings.format) {
             Ok(item) => {
                 let job = Job { app: &app, trail: &trail, delivery: &delivery, item, invocation_id: &invocation_id };
+                if job.is_about_own_record() {
+                    return Fate::Ignored;
+                }
                 fault::point("rescue.before");
                 let standing = job.all_standing_or_read().await;
                 fault::point("rescue.after");
@@ -63,6 +66,7 @@ pub(crate) async fn give_up(
                 }
                 id = job.early_id();
             }
+            Err(rejection) if is_of_own_record(&app, &rejection) => return Fate::Ignored,
             Err(rejection) => {
                 detail = format!("{detail}; it is also {}: {}", rejection.reason, rejection.detail);
                 id = rejection.id.or(id);

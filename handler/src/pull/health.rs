@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
@@ -146,7 +147,7 @@ pub(super) async fn serve(listener: TcpListener, health: Arc<Health>) {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .with_state(health);
-    host::serve_connections(listener, MOST_CONNECTIONS, router).await;
+    host::serve_connections(listener, MOST_CONNECTIONS, PATIENCE, router).await;
 }
 
 async fn ready(State(health): State<Arc<Health>>) -> Response {
@@ -168,3 +169,5 @@ async fn metrics(State(health): State<Arc<Health>>) -> Response {
 }
 
 const MOST_CONNECTIONS: usize = 32;
+/// Whoever says nothing must not take a probe's place.
+const PATIENCE: Duration = Duration::from_secs(5);

@@ -47,9 +47,13 @@ impl Queue {
             visibility_timeout: Some(whole_seconds(lease)),
             ..QueueClientReceiveMessagesOptions::default()
         };
-        let received = self.asked(async { self.client.receive_messages(Some(options)).await?.into_model() }).await?;
+        let received =
+            self.asked(async { self.client.receive_messages(Some(options)).await?.into_model() }, PATIENCE).await?;
         let messages = received.items.unwrap_or_default().into_iter().filter_map(|message| {
-            let (id, receipt) = (message.message_id?, message.pop_receipt?);
+            let (Some(id), Some(receipt)) = (message.message_id, message.pop_receipt) else {
+                tracing::warn!("a message without id or receipt is left alone");
+                return None;
+            };
             let delivery = Delivery {
                 message: message.message_text.unwrap_or_default().into_bytes(),
                 message_id: Some(id.clone()),
@@ -62,10 +66,10 @@ impl Queue {
     }
 
     /// Hides a message for so long from now on, whether that is longer or shorter than before.
-    pub(super) async fn hide(&self, leased: &mut Leased, time: Duration) -> Result<(), Failure> {
+    pub(super) async fn hide(&self, leased: &mut Leased, time: Duration, patience: Duration) -> Result<(), Failure> {
         let until = after(time);
         let hidden = self.client.update_message(&leased.id, &leased.receipt, whole_seconds(time), None);
-        let answer = self.asked(hidden).await?;
+        let answer = self.asked(hidden, patience).await?;
         // The old receipt is void from now on, and the new one stands nowhere else.
         if let Some(receipt) = answer.headers().get_optional_str(&POP_RECEIPT) {
             receipt.clone_into(&mut leased.receipt);
@@ -76,13 +80,17 @@ impl Queue {
 
     /// Deletes a message that is done with.
     pub(super) async fn delete(&self, leased: &Leased) -> Result<(), Failure> {
-        self.asked(self.client.delete_message(&leased.id, &leased.receipt, None)).await.map(drop)
+        self.asked(self.client.delete_message(&leased.id, &leased.receipt, None), PATIENCE).await.map(drop)
     }
 
     /// What became of a request. A refused token is forgotten.
-    async fn asked<T>(&self, request: impl Future<Output = azure_core::Result<T>>) -> Result<T, Failure> {
-        let silence = || azure_core::Error::with_message(ErrorKind::Io, "the queue service did not answer in time");
-        let answer = timeout(PATIENCE, request).await.unwrap_or_else(|_elapsed| Err(silence()));
+    async fn asked<T>(
+        &self,
+        request: impl Future<Output = azure_core::Result<T>>,
+        patience: Duration,
+    ) -> Result<T, Failure> {
+        let silence = || azure_core::Error::with_message(ErrorKind::Io, "no answer in time");
+        let answer = timeout(patience, request).await.unwrap_or_else(|_elapsed| Err(silence()));
         answer.map_err(|error| {
             let failure = Failure::from(&error);
             if failure.refuses_token() {
@@ -109,5 +117,5 @@ fn whole_seconds(time: Duration) -> i32 {
 
 const POP_RECEIPT: HeaderName = HeaderName::from_static("x-ms-popreceipt");
 /// What the service gives at a time (<https://learn.microsoft.com/rest/api/storageservices/get-messages>).
-const MOST_AT_ONCE: usize = 32;
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const MOST_AT_ONCE: usize = 32;
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
