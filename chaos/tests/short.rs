@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use chaos::{
     report,
     run::{self, Options},
+    workers::Door,
 };
 use signet::local::app::AppRoot;
 
@@ -13,7 +14,16 @@ async fn nothing_is_lost_or_doubled_while_everything_fails() {
     let day = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs() / (24 * 3600);
     let root = AppRoot::find().expect("the checkout");
     let handler = root.build_handler(&|line| println!("{line}")).await.expect("the handler");
-    let options = Options { seed: day, items: 200, kills: 12, handler, given_up: false, fault_points: None, log: None };
+    let options = Options {
+        seed: day,
+        door: Door::Host,
+        items: 200,
+        kills: 12,
+        handler,
+        given_up: false,
+        fault_points: None,
+        log: None,
+    };
     println!("seed {day}: scripts/chaos --seed {day} --items 200 --kills 12 --without-fault-points");
     let outcome = run::run(&root, &options, &|line| println!("{line}")).await.expect("a run");
     let report = report::text(&outcome);

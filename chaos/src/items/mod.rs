@@ -7,7 +7,7 @@ mod sources;
 
 use signet_core::{base64, format::Format};
 
-use crate::dice::Dice;
+use crate::{dice::Dice, workers::Door};
 
 /// A message that is to be sent.
 #[derive(Clone, Debug)]
@@ -44,11 +44,13 @@ pub const ETAG: &str = "@ETAG@";
 pub enum Route {
     /// By the work queue.
     Queue,
-    /// By the work queue, and at once as two more deliveries of the same message, one on each host.
+    /// By the work queue, and at once as two more deliveries of the same message: one on each host, or on whichever replicas
+    /// receive it when its lease is taken from the one before.
     Twice,
     /// By the hand of the run, until it is done: no queue takes it.
     Direct,
-    /// By the poison queue, as if the host had given it up.
+    /// By the poison queue, as if the host had given it up; where replicas pull, by the work queue, which says that it was
+    /// delivered too often already.
     Poison,
 }
 
@@ -144,12 +146,15 @@ impl Upload {
     }
 }
 
-/// Makes so many messages for a queue of this name.
+/// Makes so many messages for a queue of this name. What no queue takes cannot be pulled.
 #[must_use]
-pub fn messages(seed: u64, count: usize, queue: &str) -> Vec<Message> {
+pub fn messages(seed: u64, count: usize, queue: &str, door: Door) -> Vec<Message> {
     let mut maker = Maker { seed, dice: Dice::of(seed, "items"), queue, count, messages: Vec::new() };
     // Each rare kind comes at least once in every so many.
-    let rare: [fn(&mut Maker<'_>); 2] = [sources::large, bad::too_large];
+    let rare: &[Make] = match door {
+        Door::Host => &[sources::large, bad::too_large],
+        Door::Pull => &[sources::large],
+    };
     while maker.messages.len() < count {
         if maker.messages.len() % 400 == 150 {
             for make in rare {
