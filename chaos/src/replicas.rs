@@ -99,16 +99,19 @@ impl Replica {
         let begun = Instant::now();
         let kept = Arc::clone(&state);
         tokio::spawn(async move {
-            let is_killed = tokio::select! {
-                _ = puller.ended() => false,
+            let ended = tokio::select! {
+                status = puller.ended() => Some(status),
                 // Dropped, it is to end as well.
-                _ = killed.wait_for(|killed| *killed) => true,
+                _ = killed.wait_for(|killed| *killed) => None,
             };
-            if is_killed {
-                let _ = puller.kill().await;
-            }
             let took = begun.elapsed();
-            let status = puller.ended().await;
+            let (status, is_killed) = match ended {
+                Some(status) => (status, false),
+                None => {
+                    let _ = puller.kill().await;
+                    (puller.ended().await, true)
+                }
+            };
             let (told, still, is_killed) = {
                 let mut state = locked(&kept);
                 state.pid = None;

@@ -13,7 +13,8 @@ use signet::local::host::{Event, Events};
 use crate::replicas::message_id;
 
 /// What lines of the log are counted by, and as what.
-const COUNTED: [(&str, &str); 4] = [
+const COUNTED: [(&str, &str); 5] = [
+    (" reason=attempts-exhausted ", "records of what was given up"),
     (" handed back ", "deliveries handed back"),
     (" the queue cannot be read", "queue operations failed"),
     (" a lease could not be renewed", "renewals failed"),

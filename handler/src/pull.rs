@@ -103,7 +103,10 @@ impl Puller {
                 Ok(messages) => {
                     (failures, one_at_a_time) = (0, one_at_a_time && messages.is_empty());
                     if is_told {
-                        return self.hand_back_all(messages).await;
+                        for (leased, _) in messages {
+                            in_flight.spawn(Arc::clone(self).hand_back(leased));
+                        }
+                        return;
                     }
                     if messages.is_empty() {
                         pause.next()
@@ -153,12 +156,9 @@ impl Puller {
         }
     }
 
-    /// Gives messages back that nobody has begun with.
-    async fn hand_back_all(&self, messages: Vec<(Leased, Delivery)>) {
-        let given_back = messages.into_iter().map(async |(mut leased, _)| {
-            self.settle(&mut leased, Ending::Release(Duration::ZERO)).await;
-        });
-        futures::future::join_all(given_back).await;
+    /// Gives a message back that nobody has begun with.
+    async fn hand_back(self: Arc<Self>, mut leased: Leased) {
+        self.settle(&mut leased, Ending::Release(Duration::ZERO)).await;
     }
 
     /// Has what is in flight end: by itself for a while, then by being handed back.
@@ -208,14 +208,12 @@ impl Puller {
                 self.settle(&mut leased, Ending::Delete).await;
                 fault::point("delete.after");
             }
-            // What went to the service a moment ago must not arrive after somebody else has given the message up.
-            Fate::HandedBack(_) if *self.is_over.borrow() => {
-                let time = if count < most { Duration::ZERO } else { GRACE };
-                self.settle(&mut leased, Ending::Release(time)).await;
-            }
             Fate::HandedBack(_) => {
+                let wait = if *self.is_over.borrow() { Duration::ZERO } else { delay(count) };
+                // What went to the service a moment ago must not arrive after somebody else has given the message up.
+                let least = if count < most { Duration::ZERO } else { GRACE };
                 fault::point("release.before");
-                self.settle(&mut leased, Ending::Release(delay(count))).await;
+                self.settle(&mut leased, Ending::Release(wait.max(least))).await;
                 fault::point("release.after");
             }
         }
