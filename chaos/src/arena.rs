@@ -171,7 +171,12 @@ impl Arena {
         let feeding = async {
             let fed = self.send(workers, messages).await;
             // Faults end while there is still something to do.
-            while fed.is_ok() && self.feed.progress().1 > messages.len() / 50 {
+            let few = match self.door {
+                Door::Host => messages.len() / 50,
+                // Most of what is left is hidden for a while, and for the longer the more often it fails.
+                Door::Pull => messages.len() / 10,
+            };
+            while fed.is_ok() && self.feed.progress().1 > few {
                 sleep(Duration::from_millis(100)).await;
             }
             is_calm.store(true, Ordering::Relaxed);

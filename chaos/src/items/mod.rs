@@ -44,8 +44,8 @@ pub const ETAG: &str = "@ETAG@";
 pub enum Route {
     /// By the work queue.
     Queue,
-    /// By the work queue, and at once as two more deliveries of the same message: one on each host, or on whichever replicas
-    /// receive it when its lease is taken from the one before.
+    /// By the work queue, and at once as two more deliveries of the same message, one on each host; or as one more to another
+    /// replica, since its lease is taken from the first.
     Twice,
     /// By the hand of the run, until it is done: no queue takes it.
     Direct,
