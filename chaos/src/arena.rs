@@ -307,8 +307,8 @@ impl Arena {
             if left < least {
                 (since, least) = (Instant::now(), left);
             }
-            let visible = self.deployment.receipts().all_visible().unwrap_or(since);
-            if since.max(visible).elapsed() > PATIENCE {
+            since = since.max(self.deployment.receipts().all_visible().unwrap_or(since));
+            if since.elapsed() > PATIENCE {
                 let mut findings = Findings::default();
                 findings.add(What::LeftOver, None, format!("{left} messages are still in the queues"));
                 return Ok(findings);

@@ -48,7 +48,7 @@ struct Arguments {
     /// That build, if it is there already: the handler with the feature `fault-points`
     #[arg(long, value_name = "FILE", conflicts_with = "without_fault_points")]
     fault_points: Option<PathBuf>,
-    /// Where everything goes that the hosts tell, their handlers' log lines included
+    /// Where everything goes that the hosts or replicas tell, log lines included
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Where the numbers go as well

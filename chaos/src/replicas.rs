@@ -196,11 +196,16 @@ impl Judge {
             .filter(|change| matches!(change.done, Done::Hidden(time) if time <= AT_ONCE))
             .map(|change| change.message_id)
             .collect();
+        // The queue had not answered when the time was over.
+        let ended = log.iter().find(|line| line.contains(" ended in_flight="));
+        let left = ended.and_then(|line| line.split(" left=").nth(1)?.split(' ').next()?.parse().ok());
+        let mut left: usize = left.unwrap_or_default();
         let handed_back = log.iter().filter(|line| line.contains(" handed back ") && line.contains("code=drain"));
         for message_id in handed_back.filter_map(|line| message_id(line)) {
             if visible.contains(message_id) {
                 self.stories.count("leases given back at an end");
-            } else if untold.contains(message_id) {
+            } else if untold.contains(message_id) || left > 0 {
+                left -= usize::from(!untold.contains(message_id));
                 self.stories.count("leases that the queue would not take back");
             } else {
                 bad(format!("{message_id} was handed back, and is hidden"));

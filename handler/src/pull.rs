@@ -174,7 +174,9 @@ impl Puller {
         self.is_over.send_replace(true);
         let rest = async { while in_flight.join_next().await.is_some() {} };
         let _ = timeout(LAST_ANSWER, rest).await;
-        tracing::info!(in_flight = count, handed_back, "ended");
+        // What the queue has not taken back by now comes again once its lease ends.
+        let left = in_flight.len();
+        tracing::info!(in_flight = count, handed_back = handed_back.saturating_sub(left), left, "ended");
     }
 
     /// One delivery of one message, from its lease to its end.

@@ -146,7 +146,8 @@ impl Upload {
     }
 }
 
-/// Makes so many messages for a queue of this name. What no queue takes cannot be pulled.
+/// Makes so many messages for a queue of this name. What no queue takes cannot be pulled; and what was
+/// delivered too often is hidden for ten minutes whenever it is handed back, which is too long for many faults.
 #[must_use]
 pub fn messages(seed: u64, count: usize, queue: &str, door: Door) -> Vec<Message> {
     let mut maker = Maker { seed, dice: Dice::of(seed, "items"), queue, count, messages: Vec::new() };
@@ -161,7 +162,10 @@ pub fn messages(seed: u64, count: usize, queue: &str, door: Door) -> Vec<Message
                 make(&mut maker);
             }
         }
-        let make = maker.dice.weighted(KINDS);
+        let make = maker.dice.weighted(match door {
+            Door::Host => KINDS,
+            Door::Pull => &KINDS[..KINDS.len() - POISON],
+        });
         make(&mut maker);
     }
     maker.messages
@@ -202,7 +206,7 @@ pub fn plain(seed: u64, count: usize, queue: &str) -> Vec<Message> {
 
 type Make = fn(&mut Maker<'_>);
 
-/// What there is, and how often.
+/// What there is, and how often; last of all what comes by the poison queue.
 const KINDS: &[(u32, Make)] = &[
     (26, good::payload),
     (10, good::bytes),
@@ -222,6 +226,8 @@ const KINDS: &[(u32, Make)] = &[
     (2, poison::given_up),
     (2, poison::done_before),
 ];
+
+const POISON: usize = 2;
 
 struct Maker<'a> {
     seed: u64,
