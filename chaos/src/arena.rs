@@ -1,4 +1,4 @@
-//! One deployment with its two hosts: messages in, chaos, and the count of what came out.
+//! One deployment with those who run the handler in it: messages in, chaos, and the count of what came out.
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +15,7 @@ use std::{
 use futures::future::join_all;
 use signet::local::{
     app::AppRoot,
+    receipts::Done,
     stack::{Deployment, Stack},
     vault::KeySpec,
 };
@@ -28,12 +29,13 @@ use crate::{
     faults::{self, Episode, Fired, KEY, Service, TOKEN_LIFE},
     feed::Feed,
     findings::{Findings, What},
-    hosts::{Hosts, Start},
     items::Message,
     kills::{Kill, Struck},
     ledger::Standing,
     names::Names,
+    replicas::{DRAIN, Endings},
     story::Stories,
+    workers::{Door, Start, Workers},
 };
 
 /// The storage's name in the handlers' hosts file.
@@ -57,6 +59,9 @@ pub struct Arena {
     /// What is sent.
     pub feed: Feed,
     standing: Standing,
+    /// How its messages come to the handler.
+    pub door: Door,
+    endings: Endings,
     app: App,
     names: Option<Names>,
     lease: Duration,
@@ -68,9 +73,11 @@ pub struct Arena {
 pub struct Terms {
     /// The name of its queue, and of what belongs to that.
     pub name: &'static str,
-    /// Deliveries until the host gives a message up.
+    /// How messages come to the handler.
+    pub door: Door,
+    /// Deliveries until a message is given up.
     pub max_dequeue_count: u32,
-    /// How long a host hides a message that it works on.
+    /// How long a message that is worked on is hidden.
     pub lease: Duration,
     /// Seconds that an item may take until it is handed back.
     pub deadline: u64,
@@ -94,7 +101,7 @@ impl Arena {
         root: &AppRoot,
         handler: &Path,
         seed: u64,
-        Terms { name, max_dequeue_count, lease, deadline, log }: Terms,
+        Terms { name, door, max_dequeue_count, lease, deadline, log }: Terms,
     ) -> Result<Self> {
         let deployment = Arc::new(Deployment::start(stack, name).await.context("a deployment")?);
         deployment.issuer.set_lifetime(TOKEN_LIFE);
@@ -102,6 +109,18 @@ impl Arena {
         let mut settings = deployment.settings(&key);
         for (name, value) in [("SIGNET_DEADLINE", deadline.to_string()), ("SIGNET_KEY_REFRESH", "2".to_owned())] {
             settings.insert(name.to_owned(), value);
+        }
+        if door == Door::Pull {
+            for (name, value) in [
+                ("SIGNET_LEASE", lease.as_secs()),
+                ("SIGNET_ATTEMPTS", max_dequeue_count.into()),
+                ("SIGNET_DRAIN", DRAIN),
+                ("SIGNET_POLL", 1),
+                // As many in all as two hosts have.
+                ("SIGNET_CONCURRENCY", 32),
+            ] {
+                settings.insert(name.to_owned(), value.to_string());
+            }
         }
         let stories = Stories::new(log);
         let app = App::around(root, handler, max_dequeue_count)?;
@@ -111,8 +130,10 @@ impl Arena {
         }
         Ok(Self {
             seed,
-            feed: Feed::new(seed, &deployment, stories.clone()).await?,
+            feed: Feed::new(seed, &deployment, stories.clone(), max_dequeue_count).await?,
             standing: Standing::new(deployment.ledger(), name),
+            door,
+            endings: Endings::default(),
             app,
             names,
             lease,
@@ -124,31 +145,38 @@ impl Arena {
         })
     }
 
-    /// Starts both hosts.
-    pub fn hosts(&self) -> Result<Arc<Hosts>> {
+    /// Starts those who run the handler.
+    pub fn workers(&self) -> Result<Arc<Workers>> {
         let start = Start {
+            door: self.door,
             app_root: self.app.root(),
             lease: self.lease,
             settings: self.settings.clone(),
             deployment: self.deployment.clone(),
             stories: self.stories.clone(),
+            endings: self.endings.clone(),
         };
-        Hosts::start([start.clone(), start]).map(Arc::new)
+        Workers::start(&start).map(Arc::new)
     }
 
     /// Sends all messages while faults and kills go on, then waits until all are done. What is left over is a finding.
     pub async fn run(
         &self,
-        hosts: &Arc<Hosts>,
+        workers: &Arc<Workers>,
         messages: &[Message],
         kills: &[Kill],
         watch: Watch<'_>,
     ) -> Result<Findings> {
         let is_calm = AtomicBool::new(false);
         let feeding = async {
-            let fed = self.send(hosts, messages).await;
+            let fed = self.send(workers, messages).await;
             // Faults end while there is still something to do.
-            while fed.is_ok() && self.feed.progress().1 > messages.len() / 50 {
+            let few = match self.door {
+                Door::Host => messages.len() / 50,
+                // Most of what is left is hidden for a while, and for the longer the more often it fails.
+                Door::Pull => messages.len() / 10,
+            };
+            while fed.is_ok() && self.feed.progress().1 > few {
                 sleep(Duration::from_millis(100)).await;
             }
             is_calm.store(true, Ordering::Relaxed);
@@ -163,7 +191,7 @@ impl Arena {
             }
             Ok(())
         };
-        let killing = self.kill(hosts, kills, &is_calm);
+        let killing = self.kill(workers, kills, &is_calm);
         let (fed, looked, _, ()) = tokio::join!(feeding, looking, lanes, killing);
         fed.and(looked)?;
         faults::mend(&self.deployment);
@@ -171,14 +199,48 @@ impl Arena {
     }
 
     /// Sends messages.
-    pub async fn send(&self, hosts: &Arc<Hosts>, messages: &[Message]) -> Result<()> {
-        self.feed.send(messages, hosts, &self.standing).await
+    pub async fn send(&self, workers: &Arc<Workers>, messages: &[Message]) -> Result<()> {
+        self.feed.send(messages, workers, &self.standing).await
     }
 
     /// Adds the stories to findings about messages of this arena.
     pub fn explain(&self, findings: &mut Findings) {
         let sent = self.feed.sent();
-        findings.explain(|number| sent.get(&number).map(|sent| self.stories.of(&sent.message_id)).unwrap_or_default());
+        findings.explain(|number| sent.get(&number).map(|sent| self.story(&sent.message_id)).unwrap_or_default());
+    }
+
+    /// What is known of a message; of what is pulled, the queue's own word as well, since no host tells it.
+    fn story(&self, message_id: &str) -> Vec<String> {
+        let mut lines = self.stories.of(message_id);
+        if self.door == Door::Pull {
+            let changes = self.deployment.receipts().since(0).into_iter();
+            lines.extend(
+                changes
+                    .filter(|change| change.message_id == message_id)
+                    .map(|change| self.stories.line(change.at, &format!("queue | {:?}", change.done))),
+            );
+            // Each begins with its time, all in one width.
+            lines.sort();
+        }
+        lines
+    }
+
+    /// What must not be in how replicas have ended, and what else they have done.
+    pub fn conclude(&self) -> Findings {
+        let mut findings = Findings::default();
+        for why in self.endings.bad() {
+            findings.add(What::BadEnd, None, why);
+        }
+        if self.door == Door::Pull {
+            for change in self.deployment.receipts().since(0) {
+                match change.done {
+                    Done::Received(_) => self.stories.count("deliveries"),
+                    Done::Hidden(time) if time == self.lease => self.stories.count("leases renewed"),
+                    Done::Hidden(_) | Done::Deleted => {}
+                }
+            }
+        }
+        findings
     }
 
     /// Compares what stands with what was planned.
@@ -195,7 +257,7 @@ impl Arena {
         let mut dice = Dice::of(self.seed, &format!("{} lane {lane}", self.deployment.queue_name));
         while !is_calm.load(Ordering::Relaxed) {
             sleep(Duration::from_millis(dice.between(100, 2500))).await;
-            let episode = Episode::draw(&mut dice);
+            let episode = Episode::draw(&mut dice, self.door);
             match &self.names {
                 Some(names) if dice.one_in(25) => {
                     self.lose_names(names, Duration::from_millis(dice.between(500, 4000))).await;
@@ -215,7 +277,7 @@ impl Arena {
     }
 
     /// Every kill when so many messages are done; what is left when the others are done comes at once.
-    async fn kill(&self, hosts: &Arc<Hosts>, kills: &[Kill], is_calm: &AtomicBool) {
+    async fn kill(&self, workers: &Arc<Workers>, kills: &[Kill], is_calm: &AtomicBool) {
         let mut frozen = Vec::new();
         for kill in kills {
             loop {
@@ -226,14 +288,15 @@ impl Arena {
                 sleep(Duration::from_millis(50)).await;
             }
             self.struck.add(kill.kind);
-            let (kill, hosts, deployment) = (*kill, hosts.clone(), self.deployment.clone());
-            frozen.push(tokio::spawn(async move { kill.strike(&hosts, &deployment).await }));
+            let (kill, workers, deployment) = (*kill, workers.clone(), self.deployment.clone());
+            frozen.push(tokio::spawn(async move { kill.strike(&workers, &deployment).await }));
             sleep(Duration::from_millis(20)).await;
         }
         join_all(frozen).await;
     }
 
-    /// Waits until both queues are empty; what stays there is a finding.
+    /// Waits until both queues are empty; what stays there is a finding. What was handed back often is hidden for minutes, which
+    /// is waited for.
     pub async fn drain(&self, watch: Watch<'_>) -> Result<Findings> {
         let (mut since, mut least) = (Instant::now(), usize::MAX);
         loop {
@@ -244,6 +307,7 @@ impl Arena {
             if left < least {
                 (since, least) = (Instant::now(), left);
             }
+            since = since.max(self.deployment.receipts().all_visible().unwrap_or(since));
             if since.elapsed() > PATIENCE {
                 let mut findings = Findings::default();
                 findings.add(What::LeftOver, None, format!("{left} messages are still in the queues"));

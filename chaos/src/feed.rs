@@ -14,25 +14,27 @@ use azure_core::http::RequestContent;
 use azure_storage_blob::BlobContainerClient;
 use azure_storage_queue::{
     QueueClient,
-    models::{QueueClientGetPropertiesResultHeaders as _, QueueMessage},
+    models::{QueueClientGetPropertiesResultHeaders as _, QueueClientSendMessageOptions, QueueMessage},
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use signet::local::{host::Message as Delivered, stack::Deployment};
+use signet::local::{host::Message as Delivered, receipts::Receipts, stack::Deployment};
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
 use crate::{
     error::{Context as _, Error, Result, patiently},
-    hosts::Hosts,
     items::{Message, Route, Upload},
     ledger::Standing,
     story::Stories,
+    workers::{Door, Workers},
 };
 
 /// Messages in the queue at once: more would only make the emulator slow.
 const BACKLOG: usize = 300;
 /// Messages that are sent at once.
 const AT_ONCE: usize = 8;
+/// Seconds for which a message stays hidden that is not to be received before all is said of it.
+const UNSEEN: i32 = 60;
 
 /// A message that was sent.
 #[derive(Clone, Debug)]
@@ -63,18 +65,20 @@ pub struct Feed {
     deployment: Arc<Deployment>,
     uploads: BlobContainerClient,
     uploads_url: String,
-    queue: QueueClient,
+    queue: Arc<QueueClient>,
     poison: QueueClient,
     sent: Mutex<HashMap<usize, Sent>>,
     /// The `ETag` of each upload.
     uploaded: tokio::sync::Mutex<HashMap<String, Option<String>>>,
     backlog: AtomicUsize,
     stories: Stories,
+    /// Deliveries until a message is given up.
+    attempts: u32,
 }
 
 impl Feed {
     /// Creates the poison queue.
-    pub async fn new(seed: u64, deployment: &Arc<Deployment>, stories: Stories) -> Result<Self> {
+    pub async fn new(seed: u64, deployment: &Arc<Deployment>, stories: Stories, attempts: u32) -> Result<Self> {
         let storage = deployment.past_taps();
         let poison = format!("{}-poison", deployment.queue_name);
         let poison = storage.queues().map(|queues| queues.queue_client(&poison)).context("the poison queue")?;
@@ -84,18 +88,19 @@ impl Feed {
             seed,
             uploads: storage.uploads().context("the uploads")?,
             uploads_url: deployment.settings("")["SIGNET_SOURCES"].clone(),
-            queue: storage.queue().context("the queue")?,
+            queue: Arc::new(storage.queue().context("the queue")?),
             poison,
             deployment: deployment.clone(),
             sent: Mutex::default(),
             uploaded: tokio::sync::Mutex::default(),
             backlog: AtomicUsize::new(0),
             stories,
+            attempts,
         })
     }
 
     /// Sends all of them, a few at a time, and returns when the last is on its way or done.
-    pub async fn send(&self, messages: &[Message], hosts: &Arc<Hosts>, standing: &Standing) -> Result<()> {
+    pub async fn send(&self, messages: &[Message], workers: &Arc<Workers>, standing: &Standing) -> Result<()> {
         let deliveries = Mutex::new(JoinSet::new());
         // What waits for others must not hold up the others.
         let (slow, quick): (Vec<&Message>, Vec<&Message>) =
@@ -103,7 +108,7 @@ impl Feed {
         let quick = stream::iter(quick)
             .map(|message| async {
                 self.wait_for_room().await;
-                self.send_one(message, hosts, &deliveries).await
+                self.send_one(message, workers, &deliveries).await
             })
             .buffer_unordered(AT_ONCE)
             .try_collect::<()>();
@@ -112,7 +117,7 @@ impl Feed {
                 if let Some(first) = messages.iter().find(|first| message.after == Some(first.number)) {
                     self.wait_for(first, standing).await;
                 }
-                self.send_one(message, hosts, &deliveries).await
+                self.send_one(message, workers, &deliveries).await
             })
             .buffer_unordered(4 * AT_ONCE)
             .try_collect::<()>();
@@ -159,7 +164,7 @@ impl Feed {
         }
     }
 
-    async fn send_one(&self, message: &Message, hosts: &Arc<Hosts>, deliveries: &Mutex<JoinSet<()>>) -> Result<()> {
+    async fn send_one(&self, message: &Message, workers: &Arc<Workers>, deliveries: &Mutex<JoinSet<()>>) -> Result<()> {
         let etag = match &message.upload {
             Some(upload) => self.upload(upload).await?,
             None => None,
@@ -170,25 +175,39 @@ impl Feed {
         };
         let sent = match message.route {
             Route::Direct => Sent::by_hand(text),
-            Route::Poison => put(&self.poison, text).await?,
-            Route::Queue | Route::Twice => put(&self.queue, text).await?,
+            Route::Poison if workers.door == Door::Pull => self.put_counted(text, self.attempts).await?,
+            Route::Poison => put(&self.poison, text, None).await?.0,
+            Route::Queue | Route::Twice => put(&self.queue, text, None).await?.0,
         };
         self.stories.note(&sent.message_id, &format!("sent: {} (number {})", message.kind, message.number));
         self.locked().insert(message.number, sent.clone());
         let number = message.number;
-        let hosts = hosts.clone();
         match message.route {
-            Route::Direct => self.until_done(&sent, number, &hosts).await?,
+            Route::Direct => self.until_done(&sent, number, workers).await?,
             Route::Twice => {
                 let mut deliveries = deliveries.lock().unwrap_or_else(PoisonError::into_inner);
-                for host in 0..2 {
-                    let (hosts, delivery) = (hosts.clone(), sent.delivery(1));
-                    deliveries.spawn(async move { drop(hosts.deliver(host, "sign", delivery).await) });
+                if workers.door == Door::Pull {
+                    let (queue, receipts) = (Arc::clone(&self.queue), self.deployment.receipts().clone());
+                    let (message_id, stories) = (sent.message_id, self.stories.clone());
+                    deliveries.spawn(async move { take_away(&queue, &receipts, &message_id, &stories).await });
+                    return Ok(());
+                }
+                for host in 0..workers.count() {
+                    let (workers, delivery) = (workers.clone(), sent.delivery(1));
+                    deliveries.spawn(async move { drop(workers.deliver(host, "sign", delivery).await) });
                 }
             }
             Route::Queue | Route::Poison => {}
         }
         Ok(())
+    }
+
+    /// Puts a message on the work queue of which that says that it was delivered so often already.
+    pub async fn put_counted(&self, text: String, deliveries: u32) -> Result<Sent> {
+        let (sent, receipt) = put(&self.queue, text, Some(UNSEEN)).await?;
+        self.deployment.receipts().count_from(&sent.message_id, deliveries);
+        self.queue.update_message(&sent.message_id, &receipt, 0, None).await.context("showing a message")?;
+        Ok(sent)
     }
 
     /// Puts a blob there once, however many messages are about it; its `ETag`.
@@ -205,10 +224,11 @@ impl Feed {
     }
 
     /// What a queue would do: deliver until it has succeeded.
-    async fn until_done(&self, sent: &Sent, number: usize, hosts: &Hosts) -> Result<()> {
+    async fn until_done(&self, sent: &Sent, number: usize, workers: &Workers) -> Result<()> {
         for count in 1..200 {
             let host = number + usize::try_from(count).unwrap_or_default();
-            if hosts.deliver(host, "sign", sent.delivery(count)).await.outcome.succeeded() {
+            let reply = workers.deliver(host, "sign", sent.delivery(count)).await;
+            if reply.is_some_and(|reply| reply.outcome.succeeded()) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -241,13 +261,33 @@ impl Sent {
     }
 }
 
-async fn put(queue: &QueueClient, text: String) -> Result<Sent> {
+/// Puts a message on a queue, hidden for so many seconds; with the receipt that it can be shown with.
+async fn put(queue: &QueueClient, text: String, hidden: Option<i32>) -> Result<(Sent, String)> {
     let message = QueueMessage { message_text: Some(text.clone()) };
-    let answer = queue.send_message(message.try_into().context("a message")?, None).await.context("sending")?;
+    let options =
+        QueueClientSendMessageOptions { visibility_timeout: hidden, ..QueueClientSendMessageOptions::default() };
+    let message = message.try_into().context("a message")?;
+    let answer = queue.send_message(message, Some(options)).await.context("sending")?;
     let sent = answer.into_model().context("what was sent")?;
     let sent = sent.items.unwrap_or_default().pop().ok_or_else(|| Error::new("sending", "no answer"))?;
-    let (Some(message_id), Some(inserted)) = (sent.message_id, sent.insertion_time) else {
+    let (Some(message_id), Some(inserted), Some(receipt)) = (sent.message_id, sent.insertion_time, sent.pop_receipt)
+    else {
         return Err(Error::new("sending", "the queue gave no id"));
     };
-    Ok(Sent { message_id, text, inserted })
+    Ok((Sent { message_id, text, inserted }, receipt))
+}
+
+/// Takes a message from whoever has received it, so that another one receives it while the first is still at it.
+async fn take_away(queue: &QueueClient, receipts: &Receipts, message_id: &str, stories: &Stories) {
+    let theirs = loop {
+        match receipts.receipt(message_id) {
+            Some(receipt) => break receipt,
+            None if receipts.is_deleted(message_id) => return,
+            None => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    if queue.update_message(message_id, &theirs, 0, None).await.is_ok() {
+        stories.note(message_id, "taken from who has received it");
+        stories.count("leases taken away");
+    }
 }

@@ -21,11 +21,13 @@ pub enum What {
     InVain,
     /// A place at which nothing was ever killed.
     NotReached,
+    /// A replica that did not end as it was told to, or ended by itself.
+    BadEnd,
 }
 
 impl What {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Lost,
         Self::Doubled,
         Self::Wrong,
@@ -34,6 +36,7 @@ impl What {
         Self::LeftOver,
         Self::InVain,
         Self::NotReached,
+        Self::BadEnd,
     ];
 }
 
@@ -48,6 +51,7 @@ impl fmt::Display for What {
             Self::LeftOver => "left over",
             Self::InVain => "signed in vain",
             Self::NotReached => "fault point not reached",
+            Self::BadEnd => "ended badly",
         })
     }
 }

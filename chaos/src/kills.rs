@@ -7,10 +7,13 @@ use std::{
     time::Duration,
 };
 
-use signet::local::{host::Host, stack::Deployment};
+use signet::local::stack::Deployment;
 use tokio::time::sleep;
 
-use crate::{dice::Dice, hosts::Hosts};
+use crate::{
+    dice::Dice,
+    workers::{Door, Worker, Workers},
+};
 
 /// What happens to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +26,35 @@ pub enum Kind {
     Host,
     /// A handler stands still for longer than its messages' leases, while the services close its connections.
     Frozen,
+    /// SIGKILL to a replica of `handler pull`.
+    Replica,
+    /// SIGKILL to two replicas at once.
+    Pair,
+    /// SIGTERM to a replica, which ends well.
+    Told,
+    /// SIGTERM twice, so that it does not wait for what is in flight.
+    ToldTwice,
+}
+
+impl Kind {
+    /// Those that there are behind a front door, and how often.
+    fn of(door: Door) -> &'static [(u32, Self)] {
+        match door {
+            Door::Host => &[(14, Self::Handler), (2, Self::Both), (2, Self::Host), (2, Self::Frozen)],
+            Door::Pull => {
+                &[(8, Self::Replica), (2, Self::Pair), (6, Self::Told), (2, Self::ToldTwice), (2, Self::Frozen)]
+            }
+        }
+    }
+
+    /// SIGKILL to one handler.
+    #[must_use]
+    pub fn killed(door: Door) -> Self {
+        match door {
+            Door::Host => Self::Handler,
+            Door::Pull => Self::Replica,
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -32,6 +64,10 @@ impl fmt::Display for Kind {
             Self::Both => "both handlers killed at once",
             Self::Host => "host ended with leases outstanding",
             Self::Frozen => "handler frozen beyond its leases",
+            Self::Replica => "replica killed",
+            Self::Pair => "two replicas killed at once",
+            Self::Told => "replica told to end",
+            Self::ToldTwice => "replica told twice to end",
         })
     }
 }
@@ -45,23 +81,23 @@ pub struct Kill {
     pub delay: Duration,
     /// What happens.
     pub kind: Kind,
-    /// To which host, of the two.
-    pub host: usize,
+    /// To which of those who run the handler.
+    pub worker: usize,
     /// How long a frozen handler stands still.
     pub lasts: Duration,
 }
 
-/// So many kills, in the order in which they come, while so many messages are done.
+/// So many kills, in the order in which they come, while so many messages are done, which are leased for so long.
 #[must_use]
-pub fn kills(seed: u64, count: usize, messages: usize) -> Vec<Kill> {
+pub fn kills(seed: u64, count: usize, messages: usize, (door, lease): (Door, Duration)) -> Vec<Kill> {
     let mut dice = Dice::of(seed, "kills");
     let mut kills: Vec<Kill> = (0..count)
         .map(|_| Kill {
             after: dice.below(messages * 9 / 10 + 1),
             delay: Duration::from_millis(dice.between(0, 300)),
-            kind: dice.weighted(&[(14, Kind::Handler), (2, Kind::Both), (2, Kind::Host), (2, Kind::Frozen)]),
-            host: dice.below(2),
-            lasts: Duration::from_millis(dice.between(3200, 7000)),
+            kind: dice.weighted(Kind::of(door)),
+            worker: dice.below(door.names().len()),
+            lasts: lease + Duration::from_millis(dice.between(200, 4000)),
         })
         .collect();
     kills.sort_by_key(|kill| kill.after);
@@ -70,30 +106,33 @@ pub fn kills(seed: u64, count: usize, messages: usize) -> Vec<Kill> {
 
 impl Kill {
     /// Does it. Returns at once, but for a handler that is to go on.
-    pub async fn strike(self, hosts: &Hosts, deployment: &Deployment) {
+    pub async fn strike(self, workers: &Workers, deployment: &Deployment) {
         sleep(self.delay).await;
-        let host = hosts.host(self.host);
+        let worker = workers.worker(self.worker);
         match self.kind {
-            Kind::Handler => host.kill_handler(),
-            Kind::Both => {
-                for number in 0..2 {
-                    hosts.host(number).kill_handler();
-                }
+            Kind::Handler | Kind::Replica => worker.kill(),
+            Kind::Both | Kind::Pair => {
+                worker.kill();
+                workers.worker(self.worker + 1).kill();
             }
-            Kind::Host => host.stop(),
-            Kind::Frozen => freeze(&host, deployment, self.lasts).await,
+            Kind::Host => worker.stop(),
+            Kind::Frozen => freeze(&worker, deployment, self.lasts).await,
+            Kind::Told => tell(&worker, deployment),
+            Kind::ToldTwice => {
+                tell(&worker, deployment);
+                // Not so soon that both come as one.
+                sleep(Duration::from_millis(200)).await;
+                tell(&worker, deployment);
+            }
         }
     }
 }
 
 /// Stops the handler's process, closes its connections, and lets it go on.
 #[cfg(unix)]
-async fn freeze(host: &Host, deployment: &Deployment, lasts: Duration) {
-    use nix::{
-        sys::signal::{Signal, kill},
-        unistd::Pid,
-    };
-    let Some(pid) = host.pid().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw) else { return };
+pub(crate) async fn freeze(worker: &Worker, deployment: &Deployment, lasts: Duration) {
+    use nix::sys::signal::{Signal, kill};
+    let Some(pid) = pid(worker) else { return };
     // It may have ended by itself.
     let _ = kill(pid, Signal::SIGSTOP);
     sleep(lasts / 2).await;
@@ -101,16 +140,43 @@ async fn freeze(host: &Host, deployment: &Deployment, lasts: Duration) {
     for tap in [&taps.vault, &taps.blob, &taps.identity] {
         tap.disconnect();
     }
+    if let Some(replica) = worker.replica() {
+        // A host's connections to the queue are its own.
+        taps.queue.disconnect();
+        replica.stood_still(lasts);
+    }
     sleep(lasts / 2).await;
-    if host.pid() == u32::try_from(pid.as_raw()).ok() {
+    if self::pid(worker) == Some(pid) {
         let _ = kill(pid, Signal::SIGCONT);
     }
 }
 
+/// SIGTERM.
+#[cfg(unix)]
+fn tell(worker: &Worker, deployment: &Deployment) {
+    use nix::sys::signal::{Signal, kill};
+    if let (Some(replica), Some(pid)) = (worker.replica(), pid(worker)) {
+        replica.expect_end(deployment.receipts());
+        // It may have ended by itself.
+        let _ = kill(pid, Signal::SIGTERM);
+    }
+}
+
+#[cfg(unix)]
+fn pid(worker: &Worker) -> Option<nix::unistd::Pid> {
+    worker.pid().and_then(|pid| i32::try_from(pid).ok()).map(nix::unistd::Pid::from_raw)
+}
+
 /// No process stands still here: it is killed.
 #[cfg(not(unix))]
-async fn freeze(host: &Host, _: &Deployment, _: Duration) {
-    host.kill_handler();
+pub(crate) async fn freeze(worker: &Worker, _: &Deployment, _: Duration) {
+    worker.kill();
+}
+
+/// Nothing can be told here: it is killed.
+#[cfg(not(unix))]
+fn tell(worker: &Worker, _: &Deployment) {
+    worker.kill();
 }
 
 /// How often what happened.
@@ -136,11 +202,18 @@ mod tests {
 
     #[test]
     fn kills_come_in_their_order_and_from_the_seed() {
-        let planned = kills(5, 200, 1000);
-        assert_eq!(planned, kills(5, 200, 1000));
-        assert!(planned.is_sorted_by_key(|kill| kill.after) && planned.iter().all(|kill| kill.after <= 900));
-        for kind in [Kind::Handler, Kind::Both, Kind::Host, Kind::Frozen] {
-            assert!(planned.iter().any(|kill| kill.kind == kind), "{kind}");
+        for door in [Door::Host, Door::Pull] {
+            let lease = Duration::from_secs(3);
+            let planned = kills(5, 200, 1000, (door, lease));
+            assert_eq!(planned, kills(5, 200, 1000, (door, lease)));
+            assert!(planned.is_sorted_by_key(|kill| kill.after) && planned.iter().all(|kill| kill.after <= 900));
+            for (_, kind) in Kind::of(door) {
+                assert!(planned.iter().any(|kill| kill.kind == *kind), "{kind}");
+            }
+            for worker in 0..door.names().len() {
+                assert!(planned.iter().any(|kill| kill.worker == worker), "{worker}");
+            }
+            assert!(planned.iter().all(|kill| kill.lasts > lease));
         }
     }
 }

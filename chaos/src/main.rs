@@ -17,6 +17,7 @@ use chaos::{
     guards::Guard,
     report,
     run::{self, Options},
+    workers::Door,
 };
 use clap::Parser;
 use signet::local::{app::AppRoot, shipping::Shipping};
@@ -31,6 +32,9 @@ struct Arguments {
     /// What everything is planned from [default: one by the clock]
     #[arg(long)]
     seed: Option<u64>,
+    /// Four replicas of `handler pull` on the queue, in place of two hosts
+    #[arg(long)]
+    pull: bool,
     /// How many kills [default: one for each forty messages]
     #[arg(long)]
     kills: Option<usize>,
@@ -44,7 +48,7 @@ struct Arguments {
     /// That build, if it is there already: the handler with the feature `fault-points`
     #[arg(long, value_name = "FILE", conflicts_with = "without_fault_points")]
     fault_points: Option<PathBuf>,
-    /// Where everything goes that the hosts tell, their handlers' log lines included
+    /// Where everything goes that the hosts or replicas tell, log lines included
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Where the numbers go as well
@@ -87,6 +91,7 @@ async fn chaos(arguments: &Arguments) -> Result<ExitCode> {
     let kills = arguments.kills.unwrap_or(arguments.items / 40);
     let options = Options {
         seed,
+        door: if arguments.pull { Door::Pull } else { Door::Host },
         items: arguments.items,
         kills,
         handler,

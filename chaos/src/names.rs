@@ -33,7 +33,7 @@ impl Names {
         fs::rename(&handler, &real).context("the handler")?;
         let script = format!(
             "#!/bin/sh\nexec /usr/bin/unshare --mount --map-root-user /bin/sh -c \
-             '/bin/mount --bind \"$0\" /etc/hosts && exec \"$1\"' '{}' '{}'\n",
+             '/bin/mount --bind \"$0\" /etc/hosts && exec \"$@\"' '{}' '{}' \"$@\"\n",
             hosts.display(),
             real.display()
         );
@@ -80,14 +80,16 @@ mod tests {
         let app = tempfile::tempdir().expect("a directory");
         let handler = app.path().join("bin/handler");
         fs::create_dir(app.path().join("bin")).expect("a directory");
-        fs::write(&handler, "#!/bin/sh\ncat /etc/hosts\n").expect("a script");
+        fs::write(&handler, "#!/bin/sh\ncat /etc/hosts\necho $*\n").expect("a script");
         let made = Command::new("chmod").arg("755").arg(&handler).status();
         let Some(names) = Names::wrap(app.path(), "a.blob.signet.test").expect("a wrapper") else { return };
         assert!(made.is_ok());
-        let seen = || String::from_utf8(Command::new(&handler).output().expect("it runs").stdout).expect("text");
-        assert_eq!(seen(), "127.0.0.1 localhost a.blob.signet.test\n");
+        let seen = || {
+            String::from_utf8(Command::new(&handler).args(["p", "q"]).output().expect("it runs").stdout).expect("text")
+        };
+        assert_eq!(seen(), "127.0.0.1 localhost a.blob.signet.test\np q\n");
         names.set(None);
-        assert_eq!(seen(), "127.0.0.1 localhost\n");
+        assert_eq!(seen(), "127.0.0.1 localhost\np q\n");
         assert_eq!(Names::renamed("https://a.blob.localhost:1/c"), "https://a.blob.signet.test:1/c");
     }
 }

@@ -22,7 +22,7 @@ pub fn text(outcome: &Outcome) -> String {
         table(&mut text, "kills at fault points", outcome.points.iter());
     }
     table(&mut text, "besides", outcome.counts.iter());
-    table(&mut text, "must be zero", outcome.findings.counts().iter());
+    table(&mut text, "must be zero", outcome.zeros().iter());
     for finding in outcome.findings.all().iter().take(TOLD) {
         let _ = writeln!(text, "\n{}: {}", finding.what, finding.why);
         if let Some(number) = finding.number {
@@ -60,7 +60,7 @@ pub fn json(outcome: &Outcome) -> Value {
         "faultPoints": named(&mut outcome.points.iter().map(|(name, count)| (name.clone(), number(*count)))),
         "faults": named(&mut outcome.faults.iter().map(|((s, name), count)| (format!("{s}: {name}"), (*count).into()))),
         "besides": named(&mut outcome.counts.iter().map(|(name, count)| ((*name).to_owned(), number(*count)))),
-        "mustBeZero": named(&mut outcome.findings.counts().iter().map(|(what, n)| (what.to_string(), number(*n)))),
+        "mustBeZero": named(&mut outcome.zeros().iter().map(|(what, n)| (what.to_string(), number(*n)))),
         "seconds": outcome.took_in_all.as_secs(),
         "secondsAllAtOnce": outcome.took.as_secs(),
     })

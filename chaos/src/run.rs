@@ -14,11 +14,12 @@ use crate::{
     arena::{Arena, Terms, Watch},
     error::{Context as _, Result},
     faults::Service,
-    findings::Findings,
+    findings::{Findings, What},
     given_up,
     items::{self, Message},
     kills::{self, Kind},
     points, redelivery,
+    workers::Door,
 };
 
 /// What is asked for.
@@ -26,13 +27,15 @@ use crate::{
 pub struct Options {
     /// What everything is planned from.
     pub seed: u64,
+    /// How messages come to the handler.
+    pub door: Door,
     /// How many messages.
     pub items: usize,
     /// How many kills.
     pub kills: usize,
     /// The handler to try.
     pub handler: PathBuf,
-    /// Whether there is the phase in which the host gives up soon.
+    /// Whether there is the phase in which messages are given up soon.
     pub given_up: bool,
     /// The handler that ends itself at fault points; none: that phase is left out.
     pub fault_points: Option<PathBuf>,
@@ -45,6 +48,8 @@ pub struct Options {
 pub struct Outcome {
     /// The seed.
     pub seed: u64,
+    /// How messages came to the handler.
+    pub door: Door,
     /// What must not be.
     pub findings: Findings,
     /// How many messages of each kind there were.
@@ -65,6 +70,7 @@ pub struct Outcome {
 
 impl Outcome {
     fn add(&mut self, arena: &Arena, messages: &[Message], mut findings: Findings) {
+        findings.extend(arena.conclude().into_all());
         arena.explain(&mut findings);
         self.findings.extend(findings.into_all());
         for message in messages {
@@ -82,6 +88,14 @@ impl Outcome {
         self.points.extend(arena.stories.points());
     }
 
+    /// What must be zero, as far as it was looked at.
+    #[must_use]
+    pub fn zeros(&self) -> BTreeMap<What, usize> {
+        let mut zeros = self.findings.counts();
+        zeros.retain(|what, _| *what != What::BadEnd || self.door == Door::Pull);
+        zeros
+    }
+
     /// How many messages there were.
     #[must_use]
     pub fn messages(&self) -> usize {
@@ -89,17 +103,22 @@ impl Outcome {
     }
 }
 
-/// Leases that end while an item's time is not over.
-const SHORT_LEASE: Duration = Duration::from_secs(3);
+/// Of hosts, leases that end while an item's time is not over; replicas have none that are shorter.
+fn short_lease(door: Door) -> Duration {
+    match door {
+        Door::Host => Duration::from_secs(3),
+        Door::Pull => given_up::PULL_LEASE,
+    }
+}
 
 /// Makes a run.
 pub async fn run(root: &AppRoot, options: &Options, watch: Watch<'_>) -> Result<Outcome> {
     let begun = Instant::now();
     let stack = Stack::start(&|line| watch(line)).await.context("the local stack")?;
-    let mut outcome = Outcome { seed: options.seed, ..Outcome::default() };
+    let mut outcome = Outcome { seed: options.seed, door: options.door, ..Outcome::default() };
     everything_at_once(&stack, root, options, watch, &mut outcome).await?;
     if options.given_up {
-        watch("given up by the host while a delivery is under way");
+        watch("given up while a delivery is under way");
         giving_up(&stack, root, options, watch, &mut outcome).await?;
     }
     if let Some(handler) = &options.fault_points {
@@ -116,19 +135,21 @@ async fn everything_at_once(
     watch: Watch<'_>,
     outcome: &mut Outcome,
 ) -> Result<()> {
-    let terms =
-        Terms { name: "chaos", max_dequeue_count: 1000, lease: SHORT_LEASE, deadline: 10, log: options.log.clone() };
+    let door = options.door;
+    let (lease, log) = (short_lease(door), options.log.clone());
+    let terms = Terms { name: "chaos", door, max_dequeue_count: 1000, lease, deadline: 10, log };
     let arena = Arena::new(stack, root, &options.handler, options.seed, terms.clone()).await?;
-    let messages = items::messages(options.seed, options.items, terms.name);
-    let kills = kills::kills(options.seed, options.kills, messages.len());
-    let hosts = arena.hosts()?;
+    let messages = items::messages(options.seed, options.items, terms.name, door);
+    let kills = kills::kills(options.seed, options.kills, messages.len(), (door, lease));
+    let workers = arena.workers()?;
     let begun = Instant::now();
-    let mut findings = arena.run(&hosts, &messages, &kills, watch).await?;
+    let mut findings = arena.run(&workers, &messages, &kills, watch).await?;
     outcome.took = begun.elapsed();
     watch("counting");
     findings.extend(arena.count(&messages).await?.into_all());
     watch("delivering again what is done");
-    let again = redelivery::redeliver(&arena, &hosts, &messages, (options.seed, 50 + options.items / 50)).await?;
+    let again =
+        redelivery::redeliver(&arena, &workers, &messages, (options.seed, 50 + options.items / 50, watch)).await?;
     findings.extend(again.into_all());
     outcome.add(&arena, &messages, findings);
     Ok(())
@@ -141,17 +162,16 @@ async fn giving_up(
     watch: Watch<'_>,
     outcome: &mut Outcome,
 ) -> Result<()> {
-    let terms = Terms {
-        name: "given-up",
-        max_dequeue_count: given_up::MAX_DEQUEUE_COUNT,
-        lease: given_up::LEASE,
-        deadline: 10,
-        log: options.log.clone(),
+    let (door, log) = (options.door, options.log.clone());
+    let (max_dequeue_count, lease, deadline) = match door {
+        Door::Host => (given_up::MAX_DEQUEUE_COUNT, given_up::LEASE, 10),
+        Door::Pull => (given_up::ATTEMPTS, given_up::PULL_LEASE, given_up::PULL_DEADLINE),
     };
+    let terms = Terms { name: "given-up", door, max_dequeue_count, lease, deadline, log };
     let arena = Arena::new(stack, root, &options.handler, options.seed, terms.clone()).await?;
     let messages = items::plain(options.seed, 100 + options.items / 100, terms.name);
-    let hosts = arena.hosts()?;
-    let findings = given_up::run(&arena, &hosts, &messages, (options.seed, watch)).await?;
+    let workers = arena.workers()?;
+    let findings = given_up::run(&arena, &workers, &messages, (options.seed, watch)).await?;
     outcome.add(&arena, &messages, findings);
     Ok(())
 }
@@ -163,12 +183,17 @@ async fn fault_points(
     watch: Watch<'_>,
     outcome: &mut Outcome,
 ) -> Result<()> {
-    let terms =
-        Terms { name: "points", max_dequeue_count: 1000, lease: SHORT_LEASE, deadline: 4, log: options.log.clone() };
+    let (door, log) = (options.door, options.log.clone());
+    let deadline = match door {
+        Door::Host => 4,
+        // Longer than half a lease, after which it is renewed.
+        Door::Pull => 10,
+    };
+    let terms = Terms { name: "points", door, max_dequeue_count: 1000, lease: short_lease(door), deadline, log };
     let arena = Arena::new(stack, root, handler, options.seed, terms.clone()).await?;
-    let batches = items::batches(options.seed, points::POINTS.len(), terms.name);
-    let hosts = arena.hosts()?;
-    let mut findings = points::run(&arena, &hosts, &batches, watch).await?;
+    let batches = items::batches(options.seed, points::of(door).len(), terms.name);
+    let workers = arena.workers()?;
+    let mut findings = points::run(&arena, &workers, &batches, watch).await?;
     let messages: Vec<Message> = batches.into_iter().flatten().collect();
     findings.extend(arena.count(&messages).await?.into_all());
     outcome.add(&arena, &messages, findings);

@@ -10,6 +10,16 @@ use std::{
 
 use signet::local::host::{Event, Events};
 
+use crate::replicas::message_id;
+
+/// What lines of the log are counted by, and as what.
+const COUNTED: [(&str, &str); 5] = [
+    (" reason=attempts-exhausted ", "records of what was given up"),
+    (" handed back ", "deliveries handed back"),
+    (" the queue cannot be read", "queue operations failed"),
+    (" a lease could not be renewed", "renewals failed"),
+    (" the end of a lease could not be told", "ends of a lease that could not be told"),
+];
 /// Lines kept of one message: of the first, and of the last.
 const KEPT: usize = 40;
 
@@ -35,15 +45,21 @@ impl Stories {
         Self { begun: Instant::now(), inner: Arc::default(), log }
     }
 
+    /// A line about what happened at some time.
+    #[must_use]
+    pub fn line(&self, at: Instant, what: &str) -> String {
+        format!("{:8.2} s  {what}", at.saturating_duration_since(self.begun).as_secs_f32())
+    }
+
     /// A line about a message.
     pub fn note(&self, message_id: &str, line: &str) {
-        let at = self.begun.elapsed().as_secs_f32();
+        let line = self.line(Instant::now(), line);
         let mut inner = self.inner();
         let lines = inner.lines.entry(message_id.to_owned()).or_default();
         if lines.len() == 2 * KEPT {
             lines.remove(KEPT);
         }
-        lines.push(format!("{at:8.2} s  {line}"));
+        lines.push(line);
     }
 
     /// Counts something that happened.
@@ -92,15 +108,16 @@ impl Stories {
             Event::HostStopped { .. } => self.count("hosts stopped"),
             Event::QueueTrouble { .. } => self.count("queue operations failed"),
             Event::Log(line) => {
-                let named = line.text.split(' ').find_map(|word| word.strip_prefix("message_id="));
-                if let Some(message_id) = named {
+                if let Some(message_id) = message_id(&line.text) {
                     self.note(message_id, &format!("{host} | {}", line.text));
                 }
                 if let Some(point) = line.text.strip_prefix("fault point ") {
                     *self.inner().points.entry(point.to_owned()).or_default() += 1;
                 }
-                if line.text.contains(" handed back ") {
-                    self.count("deliveries handed back");
+                for (part, what) in COUNTED {
+                    if line.text.contains(part) {
+                        self.count(what);
+                    }
                 }
             }
             Event::InvocationStarted(invocation) => {

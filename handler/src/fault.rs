@@ -20,7 +20,7 @@ pub(crate) fn point(name: &'static str) {
         let (name, how) = wanted.split_once(':').unwrap_or((&wanted, "1"));
         (name.to_owned(), how.to_owned())
     });
-    debug_assert!(points::POINTS.contains(&name), "{name} is in no list");
+    debug_assert!(points::POINTS.contains(&name) || points::PULL_POINTS.contains(&name), "{name} is in no list");
     let (wanted, how) = &*WANTED;
     if wanted != name {
         return;

@@ -204,6 +204,9 @@ async fn what_was_delivered_too_often_becomes_a_record() {
     assert!(record["detail"].as_str().is_some_and(|detail| detail.contains("SIGNET_ATTEMPTS")), "{record}");
     assert_eq!(record.get("invocationId"), None, "{record}");
     assert_eq!(site.place.result_names().await.len(), 0);
+    // An upload of the last attempt that is still on its way must arrive before the next one looks.
+    let hidden: Vec<u64> = site.requests("PUT").iter().map(visibility).collect();
+    assert_eq!(hidden, [5]);
 }
 
 /// Its last delivery had published, and could not delete it.
@@ -256,6 +259,23 @@ async fn at_the_end_what_cannot_be_finished_is_visible_to_others_at_once() {
     site.place.awaited("passed-on.jws.json").await;
     assert!(begun.elapsed() < Duration::from_secs(30), "before its lease would have ended: {:?}", begun.elapsed());
     site.empty().await;
+}
+
+/// Received while the process was told to end, and the queue takes nothing back: the end comes in its time nevertheless.
+#[tokio::test]
+async fn at_the_end_a_queue_that_fails_holds_nothing_up() {
+    let site = Site::prepare(&[("SIGNET_DRAIN", "1"), ("SIGNET_LEASE", "60")]).await;
+    let queue = &site.place.deployment.taps.queue;
+    site.place.enqueue(&item("held-up")).await;
+    let slow = queue.fail(Fault::new(Action::Delay(Duration::from_secs(2))).method("GET").path("/messages"));
+    let refused = queue.fail(Fault::status(503).method("PUT").path("/messages/"));
+    let mut puller = site.starting().await;
+    eventually("a look at the queue", async || (queue.fired(slow) > 0).then_some(())).await;
+    signal(&puller, Signal::SIGTERM);
+    let begun = Instant::now();
+    assert!(puller.ended().await.expect("an end").success());
+    assert!(begun.elapsed() < Duration::from_secs(14), "{:?}", begun.elapsed());
+    assert!(queue.fired(refused) > 0, "there was something to give back");
 }
 
 /// Frozen for longer than its lease, a replica goes on with nothing: another one works on the message by then.

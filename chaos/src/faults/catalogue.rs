@@ -7,7 +7,7 @@ use signet::local::tap::{Action, Fault};
 use super::{Service, one_in, signatures};
 use crate::dice::Dice;
 
-type Make = fn(&mut Dice) -> Vec<(Service, Fault)>;
+pub(super) type Make = fn(&mut Dice) -> Vec<(Service, Fault)>;
 
 /// Names, and what they do; the more often, the greater their weight.
 pub(super) const ALL: &[(u32, (&str, Make))] = &[
@@ -110,7 +110,7 @@ pub(super) const ALL: &[(u32, (&str, Make))] = &[
     ),
 ];
 
-fn status(status: u16) -> Action {
+pub(super) fn status(status: u16) -> Action {
     Action::respond(status, &[], format!("status {status} by the chaos run"))
 }
 

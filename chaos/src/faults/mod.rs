@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod conditions;
+mod queue;
 mod signatures;
 
 use std::{
@@ -20,7 +21,7 @@ use signet::local::{
 };
 
 pub use self::conditions::{Condition, KEY, TOKEN_LIFE, mend};
-use crate::dice::Dice;
+use crate::{dice::Dice, workers::Door};
 
 /// A service that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +32,7 @@ pub enum Service {
     Identity,
     /// Blob Storage.
     Blob,
-    /// Queue Storage, as the host sees it.
+    /// Queue Storage, as the host sees it, or the replicas.
     Queue,
 }
 
@@ -77,8 +78,12 @@ enum What {
 impl Episode {
     /// The next one that is drawn.
     #[must_use]
-    pub fn draw(dice: &mut Dice) -> Self {
+    pub fn draw(dice: &mut Dice, door: Door) -> Self {
         let lasts = Duration::from_millis(dice.between(200, 3000));
+        if door == Door::Pull && dice.one_in(4) {
+            let (name, make) = dice.weighted(queue::ALL);
+            return Self { name, what: What::Faults(make(dice)), lasts };
+        }
         if dice.one_in(5) {
             let condition = dice.weighted(Condition::ALL);
             return Self { name: condition.name(), what: What::Condition(condition), lasts };

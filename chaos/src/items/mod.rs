@@ -7,7 +7,7 @@ mod sources;
 
 use signet_core::{base64, format::Format};
 
-use crate::dice::Dice;
+use crate::{dice::Dice, workers::Door};
 
 /// A message that is to be sent.
 #[derive(Clone, Debug)]
@@ -44,11 +44,13 @@ pub const ETAG: &str = "@ETAG@";
 pub enum Route {
     /// By the work queue.
     Queue,
-    /// By the work queue, and at once as two more deliveries of the same message, one on each host.
+    /// By the work queue, and at once as two more deliveries of the same message, one on each host; or as one more to another
+    /// replica, since its lease is taken from the first.
     Twice,
     /// By the hand of the run, until it is done: no queue takes it.
     Direct,
-    /// By the poison queue, as if the host had given it up.
+    /// By the poison queue, as if the host had given it up; where replicas pull, by the work queue, which says that it was
+    /// delivered too often already.
     Poison,
 }
 
@@ -144,19 +146,26 @@ impl Upload {
     }
 }
 
-/// Makes so many messages for a queue of this name.
+/// Makes so many messages for a queue of this name. What no queue takes cannot be pulled; and what was
+/// delivered too often is hidden for ten minutes whenever it is handed back, which is too long for many faults.
 #[must_use]
-pub fn messages(seed: u64, count: usize, queue: &str) -> Vec<Message> {
+pub fn messages(seed: u64, count: usize, queue: &str, door: Door) -> Vec<Message> {
     let mut maker = Maker { seed, dice: Dice::of(seed, "items"), queue, count, messages: Vec::new() };
     // Each rare kind comes at least once in every so many.
-    let rare: [fn(&mut Maker<'_>); 2] = [sources::large, bad::too_large];
+    let rare: &[Make] = match door {
+        Door::Host => &[sources::large, bad::too_large],
+        Door::Pull => &[sources::large],
+    };
     while maker.messages.len() < count {
         if maker.messages.len() % 400 == 150 {
             for make in rare {
                 make(&mut maker);
             }
         }
-        let make = maker.dice.weighted(KINDS);
+        let make = maker.dice.weighted(match door {
+            Door::Host => KINDS,
+            Door::Pull => &KINDS[..KINDS.len() - POISON],
+        });
         make(&mut maker);
     }
     maker.messages
@@ -197,7 +206,7 @@ pub fn plain(seed: u64, count: usize, queue: &str) -> Vec<Message> {
 
 type Make = fn(&mut Maker<'_>);
 
-/// What there is, and how often.
+/// What there is, and how often; last of all what comes by the poison queue.
 const KINDS: &[(u32, Make)] = &[
     (26, good::payload),
     (10, good::bytes),
@@ -217,6 +226,8 @@ const KINDS: &[(u32, Make)] = &[
     (2, poison::given_up),
     (2, poison::done_before),
 ];
+
+const POISON: usize = 2;
 
 struct Maker<'a> {
     seed: u64,

@@ -12,14 +12,14 @@ fn rendered(message: &Message) -> String {
 
 #[test]
 fn the_same_seed_makes_the_same_messages() {
-    let texts = |seed| messages(seed, 300, "chaos").iter().map(rendered).collect::<Vec<_>>();
+    let texts = |seed| messages(seed, 300, "chaos", Door::Host).iter().map(rendered).collect::<Vec<_>>();
     assert_eq!(texts(1), texts(1));
     assert_ne!(texts(1), texts(2));
 }
 
 #[test]
 fn every_kind_and_every_reason_is_there() {
-    let messages = messages(1, 2000, "chaos");
+    let messages = messages(1, 2000, "chaos", Door::Host);
     let kinds: BTreeSet<&str> = messages.iter().map(|message| message.kind).collect();
     for reason in [
         "invalid-json",
@@ -40,7 +40,7 @@ fn every_kind_and_every_reason_is_there() {
 
 #[test]
 fn what_is_expected_is_what_the_message_says() {
-    let messages = messages(3, 3000, "chaos");
+    let messages = messages(3, 3000, "chaos", Door::Host);
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
     for message in &messages {
         let text = rendered(message);

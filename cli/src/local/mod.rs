@@ -11,7 +11,7 @@
 //! - [`npm`]: packages at fixed versions, fetched at first use
 //! - [`listener`], [`proxy`], [`certificates`]: how the services are served, over TLS
 //! - [`tap`]: every request to them counted, listed, or made to fail
-//! - [`ledger`]: what was written, by the service's own word
+//! - [`ledger`], [`receipts`]: what was written, and what became of messages, by the services' own word
 //! - [`stack`]: all of it together
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that meets an error has failed"))]
@@ -27,6 +27,7 @@ pub mod listener;
 pub mod npm;
 pub mod proxy;
 pub mod puller;
+pub mod receipts;
 pub mod revision;
 pub mod shipping;
 pub mod stack;

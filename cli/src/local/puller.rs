@@ -14,8 +14,11 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
     process::{Child, Command},
+    task::JoinHandle,
     time::timeout,
 };
+
+use super::host::{Category, Event, Events, Level, LogLine, Stream};
 
 const HEALTH: &str = "SIGNET_HEALTH";
 
@@ -25,6 +28,8 @@ pub struct Puller {
     child: Child,
     health: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
+    events: Events,
 }
 
 impl Puller {
@@ -34,6 +39,14 @@ impl Puller {
     /// # Errors
     /// There is no such program, or no free port.
     pub fn start(handler: &Path, settings: &BTreeMap<String, String>) -> io::Result<Self> {
+        Self::start_telling(handler, settings, Events::default())
+    }
+
+    /// The same; what happens to it is told as a host tells it: its start, its lines and its end.
+    ///
+    /// # Errors
+    /// There is no such program, or no free port.
+    pub fn start_telling(handler: &Path, settings: &BTreeMap<String, String>, events: Events) -> io::Result<Self> {
         let health = match settings.get(HEALTH).and_then(|address| address.parse().ok()) {
             Some(health) => health,
             None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?,
@@ -42,12 +55,14 @@ impl Puller {
         command.arg("pull").env_clear().envs(std::env::var_os("SystemRoot").map(|root| ("SystemRoot", root)));
         command.envs(settings).env(HEALTH, health.to_string()).kill_on_drop(true);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        events.tell(&Event::HandlerStarted { pid: child.id().unwrap_or_default() });
         let log = Arc::default();
+        let mut readers = Vec::new();
         if let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) {
-            tokio::spawn(keep(output, Arc::clone(&log)));
-            tokio::spawn(keep(errors, Arc::clone(&log)));
+            readers.push(tokio::spawn(keep(output, Arc::clone(&log), (Stream::Stdout, events.clone()))));
+            readers.push(tokio::spawn(keep(errors, Arc::clone(&log), (Stream::Stderr, events.clone()))));
         }
-        Ok(Self { child, health, log })
+        Ok(Self { child, health, log, readers, events })
     }
 
     /// Its process, while it runs.
@@ -62,12 +77,19 @@ impl Puller {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Its end, when that comes.
+    /// Its end, when that comes; all that it has printed is in the log by then.
     ///
     /// # Errors
     /// The system does not tell.
     pub async fn ended(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait().await
+        let status = self.child.wait().await?;
+        for reader in &mut self.readers {
+            // Another process may have the pipes, and hold them open for ever.
+            let _ = timeout(PATIENCE, reader).await;
+        }
+        self.readers.clear();
+        self.events.tell(&Event::HandlerEnded { reason: status.to_string() });
+        Ok(status)
     }
 
     /// Ends it without a chance to do anything about it.
@@ -116,10 +138,12 @@ impl Puller {
     }
 }
 
-async fn keep(stream: impl AsyncRead + Unpin, log: Arc<Mutex<Vec<String>>>) {
-    let mut lines = BufReader::new(stream).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+async fn keep(output: impl AsyncRead + Unpin, log: Arc<Mutex<Vec<String>>>, (stream, events): (Stream, Events)) {
+    let level = if stream == Stream::Stdout { Level::Information } else { Level::Error };
+    let mut lines = BufReader::new(output).lines();
+    while let Ok(Some(text)) = lines.next_line().await {
+        events.tell(&Event::Log(LogLine { stream, level, category: Category::Console, text: text.clone() }));
+        log.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 }
 

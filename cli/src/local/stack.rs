@@ -21,6 +21,7 @@ use super::{
     ledger::Ledger,
     listener::{Listener, Service},
     proxy::Proxy,
+    receipts::Receipts,
     tap::Tap,
     vault::{KeyOptions, Vault},
 };
@@ -82,6 +83,7 @@ pub struct Deployment {
     pub taps: Taps,
     events: EventGrid,
     ledger: Ledger,
+    receipts: Receipts,
     stack: Arc<Stack>,
     identity_header: String,
     identity: Listener,
@@ -130,9 +132,9 @@ impl Deployment {
         let blobs = proxy("blob", stack.azurite.blob_port())?;
         let queues = proxy("queue", stack.azurite.queue_port())?;
         let events = EventGrid::start(blobs.clone(), queues.clone());
-        let ledger = Ledger::default();
-        let (blobs, queues): (Arc<dyn Service>, Arc<dyn Service>) =
-            (Arc::new(ledger.watch(Arc::new(events.watch(blobs)))), Arc::new(queues));
+        let (ledger, receipts) = (Ledger::default(), Receipts::default());
+        let blobs: Arc<dyn Service> = Arc::new(ledger.watch(Arc::new(events.watch(blobs))));
+        let queues: Arc<dyn Service> = Arc::new(receipts.watch(Arc::new(queues)));
         // Its connections live and die with the runtime that this deployment runs in.
         let transport = transport(&stack.roots);
         let storage = async |blob_tap: &Tap, queue_tap: &Tap| {
@@ -151,6 +153,7 @@ impl Deployment {
             past_taps: storage(&Tap::new(), &Tap::new()).await?,
             events,
             ledger,
+            receipts,
             stack: Arc::clone(stack),
             identity_header,
             vault,
@@ -233,6 +236,12 @@ impl Deployment {
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// What became of messages of this deployment's queues, as the service itself has answered.
+    #[must_use]
+    pub fn receipts(&self) -> &Receipts {
+        &self.receipts
     }
 
     /// The same storage past the taps: what they are told to do, and what they count, is nothing to it.

@@ -26,3 +26,7 @@ pub(crate) const POINTS: [&str; 25] = [
     "keyset.write.before",
     "keyset.write.after",
 ];
+
+/// The same of `handler pull` alone: what it tells the queue of a message.
+pub(crate) const PULL_POINTS: [&str; 6] =
+    ["delete.before", "delete.after", "release.before", "release.after", "renew.before", "renew.after"];

@@ -17,6 +17,11 @@ impl Events {
     pub fn new(f: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         Self(Arc::new(f))
     }
+
+    /// Calls it with an event.
+    pub(in crate::local) fn tell(&self, event: &Event) {
+        (self.0)(event);
+    }
 }
 
 impl Default for Events {
@@ -170,7 +175,7 @@ impl Journal {
     }
 
     pub(super) fn tell(&self, event: &Event) {
-        (self.events.0)(event);
+        self.events.tell(event);
     }
 
     pub(super) fn line(&self, line: LogLine) {
