@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    process::Stdio,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,7 +22,16 @@ use signet::local::{
     vault::{Attributes, KeySpec},
 };
 
-use crate::world::{Place, app_root, deployment, eventually};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    process::Command,
+};
+
+use crate::{
+    tool::signet,
+    world::{Place, app_root, deployment, eventually},
+};
 
 type Settings = BTreeMap<String, String>;
 
@@ -432,6 +442,38 @@ async fn an_answer_that_cannot_be_read_hides_no_message_for_ever() {
         .any(|seen| seen.query.contains("numofmessages=1&") || seen.query.ends_with("numofmessages=1"));
     assert!(!puller.log().iter().any(|line| line.contains("canary")), "answers are not quoted");
     assert!(single, "{:?}", one_at_a_time.iter().map(|seen| seen.query.clone()).collect::<Vec<_>>());
+}
+
+/// `signet dev --pull`: the local stack with a replica, until it is interrupted.
+#[tokio::test]
+async fn the_local_stack_has_one() {
+    let mut command = Command::new(signet().await);
+    command.args(["dev", "--pull", "--json"]).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut dev = command.spawn().expect("it starts");
+    let mut lines = BufReader::new(dev.stdout.take().expect("a pipe")).lines();
+    let told = lines.next_line().await.expect("text").expect("a line");
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    let file = told["file"].as_str().expect("a file").to_owned();
+    let signet = signet().await;
+    let mut send = Command::new(signet);
+    send.args(["--settings", &file, "send", "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut send = send.spawn().expect("it starts");
+    send.stdin.take().expect("a pipe").write_all(item("hello").as_bytes()).await.expect("written");
+    assert!(send.wait().await.expect("an end").success());
+    let result = format!("{}/hello.jws.json", told["settings"]["SIGNET_RESULTS"].as_str().expect("a URL"));
+    eventually("a valid result", async || {
+        let mut verify = Command::new(signet);
+        verify.args(["--settings", &file, "verify", &result]).stdout(Stdio::null()).stderr(Stdio::null());
+        verify.status().await.expect("an end").success().then_some(())
+    })
+    .await;
+    kill(Pid::from_raw(dev.id().expect("it runs").try_into().expect("an id")), Signal::SIGINT).expect("a signal");
+    let mut log = Vec::new();
+    while let Ok(Some(line)) = lines.next_line().await {
+        log.push(line);
+    }
+    assert!(dev.wait().await.expect("an end").success());
+    assert!(log.iter().any(|line| line.contains(" ended ") && line.contains("left=0")), "{log:#?}");
 }
 
 #[tokio::test]

@@ -92,6 +92,16 @@ impl Puller {
         Ok(status)
     }
 
+    /// Asks it to end, as a platform does; on Windows, where nobody can, it is killed. Without effect once it has ended.
+    pub fn terminate(&mut self) {
+        #[cfg(unix)]
+        if let Some(pid) = self.child.id().and_then(|pid| pid.try_into().ok()) {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+        }
+        #[cfg(not(unix))]
+        let _ = self.child.start_kill();
+    }
+
     /// Ends it without a chance to do anything about it.
     ///
     /// # Errors

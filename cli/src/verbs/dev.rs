@@ -212,8 +212,9 @@ async fn print_log_until_interrupted(mut runs: Runs) -> Result<(), Error> {
             }
         }
     }
-    if let Runs::Puller(_) = runs {
-        // A terminal's Ctrl-C goes to it as well, and it hands back what it works on.
+    if let Runs::Puller(puller) = &mut runs {
+        // It hands back what it works on. A terminal's Ctrl-C went to it as well; then this is the second signal.
+        puller.terminate();
         let _ = timeout(LONGEST_DRAIN, runs.ended()).await;
         print(runs.log());
     }
