@@ -30,10 +30,10 @@ pub(super) async fn signet(form: Form, root: &AppRoot, directory: PathBuf) -> Re
 pub(super) fn node(form: Form, root: &AppRoot, directory: PathBuf, authority: &Path) -> Result<App> {
     let program = said("node", &["-p", "process.execPath"]).map_err(|e| missing("node", &e))?;
     let sources = root.directory().join("bench/node");
-    // The queue's client is no part of a function app, which gets its messages from the host.
+    // The queue's client is no part of a function app, which gets its messages from the host: it is a `devDependency`.
     let (main, omit, queue): (_, &[&str], &[&str]) = match form {
-        Form::Functions => ("handler.mjs", &["--omit=dev", "--omit=optional"], &[]),
-        Form::Pull => ("worker.mjs", &["--omit=dev"], &["@azure/storage-queue"]),
+        Form::Functions => ("handler.mjs", &["--omit=dev"], &[]),
+        Form::Pull => ("worker.mjs", &[], &["@azure/storage-queue"]),
     };
     copy(&sources, &directory, &["package.json", "signing.mjs", main])?;
     if is_changed(&sources.join("package-lock.json"), &directory.join("package-lock.json")) {

@@ -10,7 +10,10 @@ mod report;
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -75,14 +78,14 @@ impl Plan {
             seldom: 2,
             replicas: 12,
             idle: Duration::from_secs(15),
-            sharing: &[1, 4],
-            sharing_seconds: 12,
+            sharing: &[4],
+            sharing_seconds: 20,
         }
     }
 }
 
 /// Settings for workers on a queue of their own.
-fn on_a_new_queue(services: &Services, contender: Contender) -> (BTreeMap<String, String>, std::sync::Arc<Queue>) {
+fn on_a_new_queue(services: &Services, contender: Contender) -> (BTreeMap<String, String>, Arc<Queue>) {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let name = format!("work-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let queue = services.queue(&name);

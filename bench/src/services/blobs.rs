@@ -29,6 +29,7 @@ pub(super) struct Blobs(Mutex<State>);
 
 #[derive(Default)]
 struct State {
+    /// By their paths, in which a `/` of a name is itself: some SDKs escape it.
     blobs: HashMap<String, Blob>,
     changes: u64,
 }
@@ -58,7 +59,7 @@ impl Blobs {
 
     fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let query = request.uri().query().unwrap_or_default();
-        let path = request.uri().path();
+        let path = &request.uri().path().replace("%2F", "/");
         let response = if query.contains("restype=container") {
             Response::new(Bytes::new())
         } else {
