@@ -96,15 +96,15 @@ fn idle(text: &mut String, rows: &[Idle]) {
 }
 
 fn sharing(text: &mut String, rows: &[Outcome]) {
-    let title = format!("Twice the vault's limit arrives; of the limit from the second window of {WINDOW} s on");
-    let columns = ["limit/s", "goodput/s", "from 2nd", "of limit, %", "429s, %", "dequeues", "most", "cores"];
-    head(text, &title, &columns);
+    let columns = ["limit/s", "goodput/s", "last window", "of limit, %", "429s, %", "dequeues", "most", "cores"];
+    head(text, &format!("Twice the vault's limit arrives; of the limit in the last window of {WINDOW} s"), &columns);
     for row in rows {
+        let last = row.goodput(row.timeline.len().saturating_sub(WINDOW));
         let cells = [
             number(row.case.limit()),
             number(row.goodput(0)),
-            number(row.goodput(WINDOW)),
-            format!("{:.1}", row.goodput(WINDOW) / row.case.limit() * 100.0),
+            number(last),
+            format!("{:.1}", last / row.case.limit() * 100.0),
             format!("{:.2}", row.refused(0) * 100.0),
             format!("{:.3}", row.mean_dequeues),
             row.most_dequeues.to_string(),
