@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -10,7 +9,7 @@ use std::{
 
 use bench::{
     Error, Result,
-    apps::{App, Contender},
+    apps::{App, Contender, Form},
     check::Check,
     machine::Machine,
     package,
@@ -19,6 +18,7 @@ use bench::{
     rounds::{ALL_CORES, Floors, Metric, Plan, Samples, measure},
     run_to_end,
     services::Services,
+    write,
 };
 use clap::Parser;
 use signet::local::app::AppRoot;
@@ -97,15 +97,9 @@ async fn run(arguments: &Arguments) -> Result<()> {
 
 /// A contender's app, which has passed its check, and the bytes of its package.
 async fn ready(contender: Contender, root: &AppRoot, services: &Services, check: &Check) -> Result<(App, f64)> {
-    let app = App::build(contender, root, services.authority()).await?;
+    let app = App::build(contender, Form::Functions, root, services.authority()).await?;
     check.pass(&app).await?;
     #[expect(clippy::cast_precision_loss, reason = "a few megabytes")]
     let size = package::size(&app)? as f64;
     Ok((app, size))
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).map_err(|e| Error::new(&path.display().to_string(), e))?;
-    eprintln!("  {}", path.display());
-    Ok(())
 }

@@ -1,10 +1,6 @@
 //! `cargo bench -p bench --bench throttle`: Signet and its peers against a vault at its limit; see `bench/README.md`.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use bench::{
     Error, Result,
@@ -12,6 +8,7 @@ use bench::{
     machine::Machine,
     run_to_end,
     throttle::{Case, Outcome, chart, json, kinds, measure, table},
+    write,
 };
 use clap::Parser;
 use signet::local::app::AppRoot;
@@ -87,10 +84,4 @@ fn cases(arguments: &Arguments) -> Vec<Case> {
         cases.extend(rsa.map(|kind| case(Contender::Signet, kind)));
     }
     cases
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).map_err(|e| Error::new(&path.display().to_string(), e))?;
-    eprintln!("  {}", path.display());
-    Ok(())
 }

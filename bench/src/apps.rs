@@ -8,13 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use signet::local::app::AppRoot;
 
 use crate::{Error, Result};
 
 /// Who is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Contender {
     /// This repository's handler, in its shipping profile.
     Signet,
@@ -29,6 +30,9 @@ pub enum Contender {
 impl Contender {
     /// All of them, in the order of their turns.
     pub const ALL: [Self; 4] = [Self::Signet, Self::Node, Self::Python, Self::Go];
+
+    /// Those that there is a worker of.
+    pub const WORKERS: [Self; 3] = [Self::Signet, Self::Node, Self::Python];
 
     /// What people call it.
     #[must_use]
@@ -54,11 +58,22 @@ impl fmt::Display for Contender {
     }
 }
 
-/// A function app that can be started.
+/// How messages come to an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The Functions host brings them: a custom handler.
+    Functions,
+    /// It pulls the queue itself: a worker.
+    Pull,
+}
+
+/// An app that can be started.
 #[derive(Clone, Debug)]
 pub struct App {
     /// Whose it is.
     pub contender: Contender,
+    /// How messages come to it.
+    pub form: Form,
     /// The app's root, with nothing in it but what is deployed.
     pub directory: PathBuf,
     /// The executable.
@@ -72,17 +87,23 @@ pub struct App {
 }
 
 impl App {
-    /// Builds a contender's app in `{target}/bench/{name}`. An error says what is missing.
-    pub async fn build(contender: Contender, root: &AppRoot, authority: &Path) -> Result<Self> {
-        let directory = root.target().join("bench").join(contender.name().to_lowercase());
+    /// Builds a contender's app in `{target}/bench/{name}`, a worker in `{name}-pull`. An error says what is missing.
+    pub async fn build(contender: Contender, form: Form, root: &AppRoot, authority: &Path) -> Result<Self> {
+        let name = contender.name().to_lowercase();
+        let directory = root.target().join("bench").join(match form {
+            Form::Functions => name,
+            Form::Pull => format!("{name}-pull"),
+        });
         fs::create_dir_all(&directory).map_err(|e| Error::new(&directory.display().to_string(), e))?;
         let app = match contender {
-            Contender::Signet => build::signet(root, directory).await?,
-            Contender::Node => build::node(root, directory, authority)?,
-            Contender::Python => build::python(root, directory, authority)?,
-            Contender::Go => build::go(root, directory)?,
+            Contender::Signet => build::signet(form, root, directory).await?,
+            Contender::Node => build::node(form, root, directory, authority)?,
+            Contender::Python => build::python(form, root, directory, authority)?,
+            Contender::Go => build::go(form, root, directory)?,
         };
-        app.write_bindings(root)?;
+        if form == Form::Functions {
+            app.write_bindings(root)?;
+        }
         Ok(app)
     }
 

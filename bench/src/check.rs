@@ -29,13 +29,15 @@ use tokio::time::Instant;
 
 use crate::{
     Error, Result,
-    apps::{App, Contender},
+    apps::{App, Contender, Form},
     load::PAYLOAD,
+    process::Process,
     server::{Delay, Server},
     services::ACCOUNT,
 };
 
 const KEY: &str = "bench";
+const QUEUE_SERVICE: &str = "WorkQueue__queueServiceUri";
 const PATIENCE: Duration = Duration::from_secs(30);
 const AZURITE_VERSION: &str = "2025-11-05";
 
@@ -45,8 +47,8 @@ pub struct Check {
     deployment: Deployment,
     /// `SIGNET_KEY` and so on, by the services' own names.
     settings: BTreeMap<String, String>,
-    /// The vault and the blobs as `localhost`.
-    aliases: [Server; 2],
+    /// The vault, the blobs and the queue as `localhost`.
+    aliases: [Server; 3],
     files: CertificateFiles,
     _directory: TempDir,
 }
@@ -68,16 +70,18 @@ impl Check {
             proxy: Proxy::new("vault", deployment.vault_port(), upstream.clone()),
             host: format!("{VAULT}.vault.localhost:{}", deployment.vault_port()),
         };
-        let blob = Blobs(Proxy::new("blob", port(&settings["SIGNET_RESULTS"])?, upstream));
+        let blob = Storage(Proxy::new("blob", port(&settings["SIGNET_RESULTS"])?, upstream.clone()));
+        let queue = Storage(Proxy::new("queue", port(&settings[QUEUE_SERVICE])?, upstream));
         let aliases = [
             Server::start(Some(tls.clone()), Delay::default(), Arc::new(vault)).await?,
             // Azurite takes the account from the path where the host is `localhost`.
-            Server::start(Some(tls), Delay::default(), Arc::new(blob)).await?,
+            Server::start(Some(tls.clone()), Delay::default(), Arc::new(blob)).await?,
+            Server::start(Some(tls), Delay::default(), Arc::new(queue)).await?,
         ];
         Ok(Self { deployment, settings, aliases, files, _directory: directory })
     }
 
-    /// Puts an item on the queue, has the host give it to the contender, and verifies the blob that comes of it.
+    /// Puts an item on the queue, has the contender get it, and verifies the blob that comes of it.
     pub async fn pass(&self, app: &App) -> Result<()> {
         let failed = |cause: String| Error::new("failed its check", cause);
         let id = format!("check/{}", app.contender.name().to_lowercase());
@@ -87,10 +91,18 @@ impl Check {
             let value = if is_authority { settings["SSL_CERT_FILE"].clone() } else { value.clone() };
             settings.insert(name.clone(), value);
         }
-        let mut options = HostOptions::new(&app.directory, settings);
-        options.clear_environment = true;
-        options.queues = Some(Arc::new(self.deployment.queues().map_err(|e| failed(e.to_string()))?));
-        let host = Host::start(options).map_err(|e| failed(e.to_string()))?;
+        let running = match app.form {
+            Form::Functions => {
+                let mut options = HostOptions::new(&app.directory, settings);
+                options.clear_environment = true;
+                options.queues = Some(Arc::new(self.deployment.queues().map_err(|e| failed(e.to_string()))?));
+                Running::Hosted(Host::start(options).map_err(|e| failed(e.to_string()))?)
+            }
+            Form::Pull => {
+                let app = App { environment: BTreeMap::new(), ..app.clone() };
+                Running::Alone(Process::launch(&app, &settings, None)?)
+            }
+        };
         let text = format!(r#"{{"id":"{id}","payload":{PAYLOAD}}}"#);
         let message = QueueMessage { message_text: Some(text) }.try_into().map_err(|_| failed("XML".to_owned()))?;
         let queue = self.deployment.queue().map_err(|e| failed(e.to_string()))?;
@@ -102,8 +114,7 @@ impl Check {
                 break document;
             }
             if Instant::now() > deadline {
-                let last = host.log().into_iter().rev().find(|line| !line.text.trim().is_empty());
-                return Err(failed(format!("no result: {}", last.map(|line| line.text).unwrap_or_default())));
+                return Err(failed(format!("no result: {}", running.last_words())));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
@@ -111,17 +122,32 @@ impl Check {
         if verified.content != PAYLOAD.as_bytes() {
             return Err(failed("other bytes are signed than stand in the message".to_owned()));
         }
+        while self.messages().await? > 0 {
+            if Instant::now() > deadline {
+                return Err(failed(format!("the message is still there: {}", running.last_words())));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         Ok(())
+    }
+
+    /// How many messages there are, hidden ones among them.
+    async fn messages(&self) -> Result<u64> {
+        let queue = self.deployment.queue().map_err(|e| Error::new("the queue", e))?;
+        let answer = queue.get_properties(None).await.map_err(|e| Error::new("the queue", e))?;
+        let count = answer.headers().get_optional_str(&"x-ms-approximate-messages-count".into());
+        count.and_then(|count| count.parse().ok()).ok_or_else(|| Error::new("the queue", "it tells no count"))
     }
 
     fn settings(&self, contender: Contender) -> BTreeMap<String, String> {
         let mut settings = self.settings.clone();
         if !contender.knows_localhost_names() {
-            let [vault, blob] = [&self.aliases[0], &self.aliases[1]].map(Server::port);
+            let [vault, blob, queue] = self.aliases.each_ref().map(Server::port);
             let container = settings["SIGNET_RESULTS"].rsplit('/').next().unwrap_or_default().to_owned();
             for (name, value) in [
                 ("SIGNET_KEY", format!("https://localhost:{vault}/keys/{KEY}")),
                 ("SIGNET_RESULTS", format!("https://localhost:{blob}/{ACCOUNT}/{container}")),
+                (QUEUE_SERVICE, format!("https://localhost:{queue}/{ACCOUNT}")),
                 ("SSL_CERT_FILE", self.files.authority.display().to_string()),
             ] {
                 settings.insert(name.to_owned(), value);
@@ -152,6 +178,24 @@ impl Check {
     }
 }
 
+/// A contender that is checked.
+enum Running {
+    Hosted(Host),
+    Alone(Process),
+}
+
+impl Running {
+    fn last_words(&self) -> String {
+        match self {
+            Self::Hosted(host) => {
+                let last = host.log().into_iter().rev().find(|line| !line.text.trim().is_empty());
+                last.map(|line| line.text).unwrap_or_default()
+            }
+            Self::Alone(process) => process.last_words(),
+        }
+    }
+}
+
 /// The vault under another name: the host is its own in requests, and the asked one in answers.
 struct Alias {
     proxy: Proxy,
@@ -175,9 +219,9 @@ impl Service for Alias {
 }
 
 /// Azurite for SDKs that are newer than it: it is asked for a version of the interface that it knows.
-struct Blobs(Proxy);
+struct Storage(Proxy);
 
-impl Service for Blobs {
+impl Service for Storage {
     fn call(&self, mut request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> {
         request.headers_mut().insert("x-ms-version", HeaderValue::from_static(AZURITE_VERSION));
         self.0.call(request)

@@ -2,7 +2,7 @@
 //!
 //! [`apps`] makes a function app of each contender, [`check`] has each prove itself on the local stack, [`rounds`] measures
 //! them in turn against the [`services`], with the [`load`] that a host makes; [`report`] says what came of it. [`throttle`]
-//! measures them against a vault that refuses.
+//! measures them against a vault that refuses, [`pull`] where they pull the queue themselves.
 
 pub mod apps;
 pub mod check;
@@ -11,13 +11,14 @@ pub mod load;
 pub mod machine;
 pub mod package;
 pub mod process;
+pub mod pull;
 pub mod report;
 pub mod rounds;
 pub mod server;
 pub mod services;
 pub mod throttle;
 
-use std::{fmt, process::ExitCode};
+use std::{fmt, fs, path::Path, process::ExitCode};
 
 /// What went wrong, in a line for the person who runs this.
 #[derive(Debug)]
@@ -59,4 +60,11 @@ pub fn run_to_end(benchmark: impl Future<Output = Result<()>>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes what a benchmark has found, and says where it is.
+pub fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).map_err(|e| Error::new(&path.display().to_string(), e))?;
+    eprintln!("  {}", path.display());
+    Ok(())
 }

@@ -69,11 +69,11 @@ impl Connection {
         Ok(Self { sender, host: format!("127.0.0.1:{port}") })
     }
 
-    /// `GET /`, as the host asks whether a handler is there.
-    pub async fn probe(&mut self) -> Result<()> {
-        let request = Request::get("/").header(HOST, &self.host).body(Full::default());
-        let (status, body) = self.send(request.map_err(|e| Error::new("GET /", e))?, PATIENCE).await?;
-        if status == StatusCode::OK { Ok(()) } else { Err(refused("GET /", status, &body)) }
+    /// `GET /`, as the host asks whether a handler is there, or another path that answers 200 to that.
+    pub async fn probe(&mut self, path: &str) -> Result<()> {
+        let request = Request::get(path).header(HOST, &self.host).body(Full::default());
+        let (status, body) = self.send(request.map_err(|e| Error::new(path, e))?, PATIENCE).await?;
+        if status == StatusCode::OK { Ok(()) } else { Err(refused(path, status, &body)) }
     }
 
     /// Has the handler sign a message, which it must.
@@ -117,9 +117,17 @@ impl Connection {
 /// A work item with an id that no other has.
 #[must_use]
 pub fn work_item() -> String {
+    numbered_item().1
+}
+
+/// The same, behind its id.
+#[must_use]
+pub fn numbered_item() -> (String, String) {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    format!(r#"{{"id":"invoices/2026/{number:08}","payload":{PAYLOAD}}}"#)
+    let id = format!("invoices/2026/{number:08}");
+    let item = format!(r#"{{"id":"{id}","payload":{PAYLOAD}}}"#);
+    (id, item)
 }
 
 /// Keeps [`IN_FLIGHT`] items in flight, until so many are done and so much time is over.

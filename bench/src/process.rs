@@ -11,7 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Error, Result, apps::App, load::Connection};
+use crate::{
+    Error, Result,
+    apps::{App, Form},
+    load::Connection,
+    machine::idle_time,
+};
 
 /// How long a contender may take to answer for the first time.
 const START_TIME: Duration = Duration::from_secs(30);
@@ -21,17 +26,20 @@ const KEPT_LINES: usize = 20;
 /// A running contender; dropped, it is killed.
 #[derive(Debug)]
 pub struct Process {
+    name: &'static str,
     child: Child,
     port: u16,
     /// The last lines that it wrote.
     lines: Arc<Mutex<VecDeque<String>>>,
-    /// From just before it was started to its first answer to `GET /`.
+    /// Just before it was started.
+    pub begun: Instant,
+    /// From then to its first answer to `GET /`; zero where that was not waited for.
     pub first_answer: Duration,
 }
 
 impl Process {
-    /// Starts a contender with these settings, on one core of the machine if one is named, and waits for its first answer.
-    pub async fn start(app: &App, settings: &BTreeMap<String, String>, core: Option<usize>) -> Result<Self> {
+    /// Starts a contender with these settings, on one core of the machine if one is named.
+    pub fn launch(app: &App, settings: &BTreeMap<String, String>, core: Option<usize>) -> Result<Self> {
         let port = free_port()?;
         let mut command = match core {
             None => Command::new(&app.program),
@@ -41,13 +49,17 @@ impl Process {
                 command
             }
         };
+        let (name, address) = match app.form {
+            Form::Functions => ("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string()),
+            Form::Pull => ("SIGNET_HEALTH", format!("127.0.0.1:{port}")),
+        };
         command
             .args(&app.arguments)
             .current_dir(&app.directory)
             .env_clear()
             .envs(settings)
             .envs(&app.environment)
-            .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
+            .env(name, address)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -56,20 +68,35 @@ impl Process {
         let lines = Arc::default();
         drain(child.stdout.take(), &lines);
         drain(child.stderr.take(), &lines);
-        let mut process = Self { child, port, lines, first_answer: Duration::ZERO };
+        Ok(Self { name: app.contender.name(), child, port, lines, begun, first_answer: Duration::ZERO })
+    }
+
+    /// Starts a contender that answers on its port, and waits for its first answer; a worker's is that it is ready.
+    pub async fn start(app: &App, settings: &BTreeMap<String, String>, core: Option<usize>) -> Result<Self> {
+        let mut process = Self::launch(app, settings, core)?;
+        let path = match app.form {
+            Form::Functions => "/",
+            Form::Pull => "/ready",
+        };
         loop {
-            if let Ok(mut connection) = Connection::open(port).await
-                && connection.probe().await.is_ok()
+            if let Ok(mut connection) = Connection::open(process.port).await
+                && connection.probe(path).await.is_ok()
             {
-                process.first_answer = begun.elapsed();
+                process.first_answer = process.begun.elapsed();
                 return Ok(process);
             }
-            let is_gone = process.child.try_wait().is_ok_and(|status| status.is_some());
-            if is_gone || begun.elapsed() > START_TIME {
-                return Err(Error::new(app.contender.name(), format!("no answer: {}", process.last_words())));
-            }
+            process.still_within(START_TIME)?;
             tokio::time::sleep(POLL_INTERVAL).await;
         }
+    }
+
+    /// Fails if it has ended, or was started longer ago than that.
+    pub fn still_within(&mut self, longest: Duration) -> Result<()> {
+        let is_gone = self.child.try_wait().is_ok_and(|status| status.is_some());
+        if is_gone || self.begun.elapsed() > longest {
+            return Err(Error::new(self.name, format!("no answer: {}", self.last_words())));
+        }
+        Ok(())
     }
 
     /// Where it listens on 127.0.0.1.
@@ -110,6 +137,46 @@ pub fn cpu_time(id: u32) -> Result<Duration> {
     let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks: u64 = [11, 12].iter().filter_map(|index| fields.get(*index)?.parse::<u64>().ok()).sum();
     Ok(Duration::from_millis(ticks * 10))
+}
+
+/// The same to the nanosecond, of the threads that there are: the first field of `/proc/{id}/task/{thread}/schedstat`.
+pub fn precise_cpu_time(id: u32) -> Result<Duration> {
+    let path = format!("/proc/{id}/task");
+    let broken = |e| Error::new(&path, e);
+    let mut sum = 0;
+    for thread in fs::read_dir(&path).map_err(broken)? {
+        let file = thread.map_err(broken)?.path().join("schedstat");
+        // One that has ended since has nothing to tell.
+        let text = fs::read_to_string(file).unwrap_or_default();
+        sum += text.split_whitespace().next().and_then(|field| field.parse::<u64>().ok()).unwrap_or_default();
+    }
+    Ok(Duration::from_nanos(sum))
+}
+
+/// CPU time up to a moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    pub(crate) at: Instant,
+    /// That of all the processes that are measured.
+    pub(crate) apps: Duration,
+    /// That of this process: the services, the queue and what makes the load.
+    pub(crate) harness: Duration,
+    /// What nobody on the machine wanted.
+    pub(crate) idle: Duration,
+}
+
+impl Usage {
+    pub(crate) fn now(processes: &[Process]) -> Result<Self> {
+        let apps: Result<Vec<Duration>> = processes.iter().map(|process| cpu_time(process.id())).collect();
+        let (apps, harness) = (apps?.iter().sum(), cpu_time(std::process::id())?);
+        Ok(Self { at: Instant::now(), apps, harness, idle: idle_time()? })
+    }
+
+    /// How many cores were used, on the mean, since `before`.
+    pub(crate) fn cores(&self, before: &Self, of: impl Fn(&Self) -> Duration) -> f64 {
+        let time = self.at.duration_since(before.at).as_secs_f64();
+        of(self).saturating_sub(of(before)).as_secs_f64() / time
+    }
 }
 
 /// Resident memory of a process now (`VmRSS`) and at its peak (`VmHWM`), MiB.

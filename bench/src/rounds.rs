@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, process::Command, time::Duration};
 
+use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -87,7 +88,7 @@ pub struct Samples {
 }
 
 /// A median with its spread.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Spread {
     /// The value in the middle.
     pub median: f64,
@@ -106,10 +107,17 @@ impl Samples {
     /// The values of a metric, if there are any.
     #[must_use]
     pub fn spread(&self, contender: Contender, metric: Metric) -> Option<Spread> {
-        let mut values = self.values.get(&(contender, metric))?.clone();
+        Spread::of(self.values.get(&(contender, metric))?.clone())
+    }
+}
+
+impl Spread {
+    /// That of some values, if there are any.
+    #[must_use]
+    pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
-        Some(Spread { median: median(&values), min, max })
+        Some(Self { median: median(&values), min, max })
     }
 }
 
@@ -155,7 +163,7 @@ async fn turn(app: &App, services: &Services, floors: Floors<'_>, plan: Plan, sa
     sleep(WARM_START).await;
     samples.add(contender, Metric::IdleMemory, resident_memory(process.id())?.0);
     let mut connection = Connection::open(process.port()).await?;
-    connection.probe().await?;
+    connection.probe("/").await?;
     let first = load::one_by_one(&mut connection, 1).await?;
     let steady = load::one_by_one(&mut connection, plan.steady_items).await?;
     let first: f64 = first.into_iter().map(millis).sum();
@@ -223,11 +231,11 @@ fn median(sorted: &[f64]) -> f64 {
     }
 }
 
-fn millis(duration: Duration) -> f64 {
+pub(crate) fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-fn micros(duration: Duration) -> f64 {
+pub(crate) fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 

@@ -26,18 +26,28 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{Error, Result};
 
-/// How long every request waits before it is answered. Clones are the same.
+/// How long every request waits before it is answered, and how many did. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Delay(Arc<AtomicU64>);
+pub struct Delay {
+    millis: Arc<AtomicU64>,
+    passed: Arc<AtomicU64>,
+}
 
 impl Delay {
     /// Sets it for all requests from now on.
     pub fn set(&self, delay: Duration) {
-        self.0.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.millis.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How many requests there were.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.passed.load(Ordering::Relaxed)
     }
 
     async fn pass(&self) {
-        match self.0.load(Ordering::Relaxed) {
+        self.passed.fetch_add(1, Ordering::Relaxed);
+        match self.millis.load(Ordering::Relaxed) {
             0 => {}
             millis => sleep(Duration::from_millis(millis)).await,
         }

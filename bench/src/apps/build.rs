@@ -10,11 +10,11 @@ use std::{
 
 use signet::local::app::AppRoot;
 
-use super::{App, Contender};
+use super::{App, Contender, Form};
 use crate::{Error, Result};
 
 /// The shipping binary, built or named by `SIGNET_HANDLER`.
-pub(super) async fn signet(root: &AppRoot, directory: PathBuf) -> Result<App> {
+pub(super) async fn signet(form: Form, root: &AppRoot, directory: PathBuf) -> Result<App> {
     let built = root.build_handler(&|line| eprintln!("  {line}")).await.map_err(|e| Error::new("the handler", e))?;
     let program = directory.join("bin/handler");
     fs::create_dir_all(directory.join("bin")).map_err(|e| Error::new("bin", e))?;
@@ -22,59 +22,75 @@ pub(super) async fn signet(root: &AppRoot, directory: PathBuf) -> Result<App> {
     let version = said(&program, &["--version"])?;
     let rustc = said("rustc", &["--version"]).unwrap_or_default();
     let versions = [("handler", behind_name(&version)), ("rustc", behind_name(&rustc))];
-    Ok(app(Contender::Signet, directory, program, [], [], versions))
+    let arguments: &[&str] = if form == Form::Pull { &["pull"] } else { &[] };
+    Ok(app(Contender::Signet, form, directory, program, arguments, [], versions))
 }
 
 /// `npm ci`, as long as it has not been done for this lock file.
-pub(super) fn node(root: &AppRoot, directory: PathBuf, authority: &Path) -> Result<App> {
+pub(super) fn node(form: Form, root: &AppRoot, directory: PathBuf, authority: &Path) -> Result<App> {
     let program = said("node", &["-p", "process.execPath"]).map_err(|e| missing("node", &e))?;
     let sources = root.directory().join("bench/node");
-    copy(&sources, &directory, &["package.json", "handler.mjs"])?;
+    // The queue's client is no part of a function app, which gets its messages from the host: it is a `devDependency`.
+    let (main, omit, queue): (_, &[&str], &[&str]) = match form {
+        Form::Functions => ("handler.mjs", &["--omit=dev"], &[]),
+        Form::Pull => ("worker.mjs", &[], &["@azure/storage-queue"]),
+    };
+    copy(&sources, &directory, &["package.json", "signing.mjs", main])?;
     if is_changed(&sources.join("package-lock.json"), &directory.join("package-lock.json")) {
         copy(&sources, &directory, &["package-lock.json"])?;
         let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
-        let arguments = ["ci", "--omit=dev", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
-        run(Command::new(npm).args(arguments).current_dir(&directory), &directory.join("package-lock.json"))?;
+        let arguments = ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+        run(
+            Command::new(npm).args(arguments).args(omit).current_dir(&directory),
+            &directory.join("package-lock.json"),
+        )?;
     }
     let mut versions = BTreeMap::from([("node".to_owned(), said(&program, &["--version"])?)]);
-    for package in ["@azure/identity", "@azure/keyvault-keys", "@azure/storage-blob"] {
+    for package in ["@azure/identity", "@azure/keyvault-keys", "@azure/storage-blob"].iter().chain(queue) {
         let manifest = fs::read_to_string(directory.join("node_modules").join(package).join("package.json"));
         let manifest = serde_json::from_str::<serde_json::Value>(&manifest.unwrap_or_default()).unwrap_or_default();
-        versions.insert(package.to_owned(), manifest["version"].as_str().unwrap_or_default().to_owned());
+        versions.insert((*package).to_owned(), manifest["version"].as_str().unwrap_or_default().to_owned());
     }
     let environment = [("NODE_ENV", "production".to_owned()), ("NODE_EXTRA_CA_CERTS", authority.display().to_string())];
-    Ok(app(Contender::Node, directory, program.into(), ["handler.mjs"], environment, versions))
+    Ok(app(Contender::Node, form, directory, program.into(), &[main], environment, versions))
 }
 
 /// The packages beside the app, where the Functions service puts them and looks for them.
-pub(super) fn python(root: &AppRoot, directory: PathBuf, authority: &Path) -> Result<App> {
+pub(super) fn python(form: Form, root: &AppRoot, directory: PathBuf, authority: &Path) -> Result<App> {
     let python = if cfg!(windows) { "python" } else { "python3" };
     let program = said(python, &["-c", "import sys; print(sys.executable)"]).map_err(|e| missing(python, &e))?;
     let sources = root.directory().join("bench/python");
-    copy(&sources, &directory, &["handler.py"])?;
+    let (main, requirements): (_, &[&str]) = match form {
+        Form::Functions => ("handler.py", &["requirements.txt"]),
+        Form::Pull => ("worker.py", &["requirements.txt", "requirements-pull.txt"]),
+    };
+    copy(&sources, &directory, &["signing.py", main])?;
     let packages = directory.join(".python_packages/lib/site-packages");
-    if is_changed(&sources.join("requirements.txt"), &directory.join("requirements.txt")) {
-        copy(&sources, &directory, &["requirements.txt"])?;
+    if requirements.iter().any(|name| is_changed(&sources.join(name), &directory.join(name))) {
+        copy(&sources, &directory, requirements)?;
         let _ = fs::remove_dir_all(&packages);
         let mut pip = Command::new(&program);
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(&packages);
-        pip.args(["--requirement", "requirements.txt"]).current_dir(&directory);
+        pip.args(requirements.iter().flat_map(|name| ["--requirement", name])).current_dir(&directory);
         run(&mut pip, &directory.join("requirements.txt"))?;
     }
     let mut versions = BTreeMap::from([("python".to_owned(), behind_name(&said(&program, &["--version"])?))]);
-    let requirements = fs::read_to_string(directory.join("requirements.txt")).unwrap_or_default();
-    for (name, version) in requirements.lines().filter_map(|line| line.split_once("==")) {
+    let requirements = requirements.iter().map(|name| fs::read_to_string(directory.join(name)).unwrap_or_default());
+    for (name, version) in requirements.collect::<String>().lines().filter_map(|line| line.split_once("==")) {
         if name.starts_with("azure-") || name == "aiohttp" {
             versions.insert(name.to_owned(), version.to_owned());
         }
     }
     let authority = authority.display().to_string();
     let environment = [("PYTHONPATH", packages.display().to_string()), ("REQUESTS_CA_BUNDLE", authority)];
-    Ok(app(Contender::Python, directory, program.into(), ["handler.py"], environment, versions))
+    Ok(app(Contender::Python, form, directory, program.into(), &[main], environment, versions))
 }
 
 /// A static, stripped binary.
-pub(super) fn go(root: &AppRoot, directory: PathBuf) -> Result<App> {
+pub(super) fn go(form: Form, root: &AppRoot, directory: PathBuf) -> Result<App> {
+    if form == Form::Pull {
+        return Err(Error::new("missing", "a worker in Go"));
+    }
     let version = said("go", &["env", "GOVERSION"]).map_err(|e| missing("go", &e))?;
     let sources = root.directory().join("bench/go");
     let program = directory.join(if cfg!(windows) { "handler.exe" } else { "handler" });
@@ -90,22 +106,24 @@ pub(super) fn go(root: &AppRoot, directory: PathBuf) -> Result<App> {
             versions.insert(name.to_owned(), version.to_owned());
         }
     }
-    Ok(app(Contender::Go, directory, program, [], [], versions))
+    Ok(app(Contender::Go, form, directory, program, &[], [], versions))
 }
 
-fn app<const A: usize, const E: usize>(
+fn app<const E: usize>(
     contender: Contender,
+    form: Form,
     directory: PathBuf,
     program: PathBuf,
-    arguments: [&str; A],
+    arguments: &[&str],
     environment: [(&str, String); E],
     versions: impl IntoIterator<Item = (impl Into<String>, String)>,
 ) -> App {
     App {
         contender,
+        form,
         directory,
         program,
-        arguments: arguments.map(str::to_owned).to_vec(),
+        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
         environment: environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         versions: versions.into_iter().map(|(name, value)| (name.into(), value)).collect(),
     }

@@ -6,6 +6,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -15,7 +16,12 @@ use hyper::{
     header::{CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH, IF_NONE_MATCH, LAST_MODIFIED, RANGE},
 };
 use signet::local::listener::Service;
-use time::{OffsetDateTime, macros::format_description};
+use time::OffsetDateTime;
+
+use super::{
+    ACCOUNT,
+    storage::{described, http_date, refusal},
+};
 
 /// All containers, each of which exists.
 #[derive(Default)]
@@ -23,6 +29,7 @@ pub(super) struct Blobs(Mutex<State>);
 
 #[derive(Default)]
 struct State {
+    /// By their paths, in which a `/` of a name is itself: some SDKs escape it.
     blobs: HashMap<String, Blob>,
     changes: u64,
 }
@@ -31,11 +38,19 @@ struct Blob {
     content: Bytes,
     content_type: Option<HeaderValue>,
     etag: HeaderValue,
+    written: Instant,
 }
 
 impl Blobs {
     pub(super) fn len(&self) -> usize {
         self.state().blobs.len()
+    }
+
+    /// When a blob was written; its path begins behind the account's name.
+    pub(super) fn written(&self, path: &str) -> Option<Instant> {
+        let state = self.state();
+        let in_path = format!("/{ACCOUNT}{path}");
+        state.blobs.get(path).or_else(|| state.blobs.get(&in_path)).map(|blob| blob.written)
     }
 
     pub(super) fn clear(&self) {
@@ -44,8 +59,8 @@ impl Blobs {
 
     fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let query = request.uri().query().unwrap_or_default();
-        let path = request.uri().path();
-        let mut response = if query.contains("restype=container") {
+        let path = &request.uri().path().replace("%2F", "/");
+        let response = if query.contains("restype=container") {
             Response::new(Bytes::new())
         } else {
             match *request.method() {
@@ -54,17 +69,7 @@ impl Blobs {
                 _ => refusal(StatusCode::METHOD_NOT_ALLOWED, "UnsupportedHttpVerb"),
             }
         };
-        for (name, value) in [
-            ("server", "Windows-Azure-Blob/1.0 Microsoft-HTTPAPI/2.0"),
-            ("x-ms-request-id", "0f2b2a3c-901e-0045-5d2c-5b7a1e000000"),
-            ("x-ms-version", "2026-02-06"),
-        ] {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
-        }
-        if let Some(id) = request.headers().get("x-ms-client-request-id") {
-            response.headers_mut().insert("x-ms-client-request-id", id.clone());
-        }
-        response
+        described(response, request, "Windows-Azure-Blob/1.0 Microsoft-HTTPAPI/2.0")
     }
 
     fn put(&self, path: &str, request: &Request<Bytes>) -> Response<Bytes> {
@@ -80,7 +85,7 @@ impl Blobs {
         state.changes += 1;
         let etag = HeaderValue::try_from(format!("\"0x8DE{:012X}\"", state.changes)).expect("digits and quotes");
         let content_type = headers.get("x-ms-blob-content-type").cloned();
-        let blob = Blob { content: request.body().clone(), content_type, etag: etag.clone() };
+        let blob = Blob { content: request.body().clone(), content_type, etag: etag.clone(), written: Instant::now() };
         state.blobs.insert(path.to_owned(), blob);
         drop(state);
         let mut response = Response::new(Bytes::new());
@@ -136,20 +141,7 @@ fn range(headers: &HeaderMap, len: usize) -> Option<(usize, usize)> {
 }
 
 fn dated(headers: &mut HeaderMap, etag: HeaderValue) {
-    let format =
-        format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
-    let now = OffsetDateTime::now_utc().format(&format).unwrap_or_default();
     headers.insert(ETAG, etag);
-    headers.extend(HeaderValue::try_from(now).ok().map(|value| (LAST_MODIFIED, value)));
-}
-
-fn refusal(status: StatusCode, code: &'static str) -> Response<Bytes> {
-    let body = format!(
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{code}</Code><Message>{code}</Message></Error>"
-    );
-    let mut response = Response::new(Bytes::from(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-    response.headers_mut().insert("x-ms-error-code", HeaderValue::from_static(code));
-    response
+    let now = HeaderValue::try_from(http_date(OffsetDateTime::now_utc()));
+    headers.extend(now.ok().map(|value| (LAST_MODIFIED, value)));
 }

@@ -3,12 +3,16 @@
 
 mod blobs;
 mod local;
+mod queue;
+mod queues;
+mod storage;
 mod vault;
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use signet::local::{
@@ -19,8 +23,11 @@ use signet::local::{
 };
 use tempfile::TempDir;
 
-pub use self::local::LocalVault;
-use self::{blobs::Blobs, vault::Vault};
+use self::{blobs::Blobs, queues::Queues, vault::Vault};
+pub use self::{
+    local::LocalVault,
+    queue::{Queue, Refused, Tally},
+};
 use crate::{
     Error, Result,
     server::{Delay, Server},
@@ -29,12 +36,17 @@ use crate::{
 /// The account in the path of a blob's URL, as Azurite has it where the host is `localhost`.
 pub const ACCOUNT: &str = "devstoreaccount1";
 
+/// The queue in the settings.
+pub const QUEUE: &str = "work";
+
 /// A vault with one key, a storage account and an identity.
 #[derive(Debug)]
 pub struct Services {
     /// Added to every request to any of them.
     pub delay: Delay,
     blobs: Arc<Blobs>,
+    queues: Arc<Queues>,
+    queue_server: Server,
     vault_server: Server,
     blob_server: Server,
     identity_server: Server,
@@ -67,12 +79,16 @@ impl Services {
         let identity_header = identity.secret().to_owned();
         let blobs = Arc::new(Blobs::default());
         let service: Arc<Blobs> = Arc::clone(&blobs);
+        let queues = Arc::new(Queues::default());
+        let queue_service: Arc<Queues> = Arc::clone(&queues);
         Ok(Self {
             vault_server: Server::start(Some(tls.clone()), delay.clone(), vault).await?,
-            blob_server: Server::start(Some(tls), delay.clone(), service).await?,
+            blob_server: Server::start(Some(tls.clone()), delay.clone(), service).await?,
+            queue_server: Server::start(Some(tls), delay.clone(), queue_service).await?,
             identity_server: Server::start(None, delay.clone(), Arc::new(identity)).await?,
             delay,
             blobs,
+            queues,
             identity_header,
             authority: files.authority,
             _directory: directory,
@@ -82,17 +98,20 @@ impl Services {
     /// The settings of a handler that reaches the services under the names that they have in Azure, or all as `localhost`.
     #[must_use]
     pub fn settings(&self, are_names_known: bool) -> BTreeMap<String, String> {
-        let (vault, blob) = (self.vault_server.port(), self.blob_server.port());
-        let (key, results) = if are_names_known {
-            (format!("https://dev.vault.localhost:{vault}"), format!("https://{ACCOUNT}.blob.localhost:{blob}"))
-        } else {
-            (format!("https://localhost:{vault}"), format!("https://localhost:{blob}/{ACCOUNT}"))
+        let [vault, blob, queue] = [&self.vault_server, &self.blob_server, &self.queue_server].map(Server::port);
+        let storage = |service, port| {
+            if are_names_known {
+                format!("https://{ACCOUNT}.{service}.localhost:{port}")
+            } else {
+                format!("https://localhost:{port}/{ACCOUNT}")
+            }
         };
+        let vault_name = if are_names_known { "dev.vault.localhost" } else { "localhost" };
         [
-            ("SIGNET_KEY", format!("{key}/keys/{}", vault::KEY)),
-            ("SIGNET_RESULTS", format!("{results}/signed")),
-            ("SIGNET_QUEUE", "work".to_owned()),
-            ("WorkQueue__queueServiceUri", format!("https://{ACCOUNT}.queue.localhost")),
+            ("SIGNET_KEY", format!("https://{vault_name}:{vault}/keys/{}", vault::KEY)),
+            ("SIGNET_RESULTS", format!("{}/signed", storage("blob", blob))),
+            ("SIGNET_QUEUE", QUEUE.to_owned()),
+            ("WorkQueue__queueServiceUri", storage("queue", queue)),
             ("IDENTITY_ENDPOINT", IdentityEndpoint::url(self.identity_server.port())),
             ("IDENTITY_HEADER", self.identity_header.clone()),
             ("SSL_CERT_FILE", self.authority.display().to_string()),
@@ -112,6 +131,18 @@ impl Services {
     #[must_use]
     pub fn results(&self) -> usize {
         self.blobs.len()
+    }
+
+    /// When the result of an item with this id was created, if it is there.
+    #[must_use]
+    pub fn written(&self, id: &str) -> Option<Instant> {
+        self.blobs.written(&format!("/signed/{id}.jws.json"))
+    }
+
+    /// A queue by its name; every one exists.
+    #[must_use]
+    pub fn queue(&self, name: &str) -> Arc<Queue> {
+        self.queues.queue(name)
     }
 
     /// Forgets every blob.

@@ -7,10 +7,7 @@ mod chart;
 mod queue;
 mod report;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 use signet::local::{
@@ -21,17 +18,17 @@ use signet::local::{
 use tokio::{task::JoinSet, time::sleep_until};
 
 use self::queue::Queue;
+pub(crate) use self::queue::Settled;
 pub use self::{
     chart::chart,
     report::{json, table},
 };
 use crate::{
     Error, Result,
-    apps::{App, Contender},
+    apps::{App, Contender, Form},
     load::{Connection, work_item},
-    machine::idle_time,
-    process::{Process, cpu_time},
-    services::{LocalVault, Services},
+    process::{Process, Usage},
+    services::{LocalVault, QUEUE, Services},
 };
 
 /// How many times the limit arrives.
@@ -157,10 +154,12 @@ fn ratio(part: u64, whole: u64) -> f64 {
 /// Starts the services and the instances, has each do an item, then lets the messages come.
 pub async fn measure(case: Case, root: &AppRoot) -> Result<(App, Outcome)> {
     let (services, vault) = Services::with_limits(case.kind.key).await?;
-    let app = App::build(case.contender, root, services.authority()).await?;
+    let app = App::build(case.contender, Form::Functions, root, services.authority()).await?;
     let settings = services.settings(app.contender.knows_localhost_names());
     let read = config::App::read(&app.directory, &settings, &|_| None);
-    let queue = Arc::new(Queue::new(queues(case.contender, read.map_err(|e| Error::new("host.json", e))?.queues)));
+    let config = queues(case.contender, read.map_err(|e| Error::new("host.json", e))?.queues);
+    let messages = services.queue(QUEUE);
+    let queue = Arc::new(Queue::new(config, Arc::clone(&messages)));
     let mut processes = Vec::new();
     for _ in 0..case.instances {
         let process = Process::start(&app, &settings, None).await?;
@@ -170,17 +169,29 @@ pub async fn measure(case: Case, root: &AppRoot) -> Result<(App, Outcome)> {
 
     // Dropped at the end, they leave what is in flight.
     let mut running = JoinSet::new();
-    running.spawn(Arc::clone(&queue).feed(case.offered()));
+    running.spawn(messages.feed(case.offered()));
     for process in &processes {
         running.spawn(Arc::clone(&queue).listen(process.port()));
     }
-    let usage = || Usage::now(&processes);
+    let outcome = watch(case, &services, &vault, &processes, || queue.settled()).await?;
+    Ok((app, outcome))
+}
+
+/// Counts, second by second, what comes of what is under way.
+pub(crate) async fn watch(
+    case: Case,
+    services: &Services,
+    vault: &LocalVault,
+    processes: &[Process],
+    settled: impl FnOnce() -> Settled,
+) -> Result<Outcome> {
+    let usage = || Usage::now(processes);
     let (begun, before) = (tokio::time::Instant::now(), usage()?);
     let mut timeline = Vec::with_capacity(case.seconds);
-    let mut last = counts(&services, &vault);
+    let mut last = counts(services, vault);
     for second in 1..=case.seconds {
         sleep_until(begun + Duration::from_secs(second as u64)).await;
-        let now = counts(&services, &vault);
+        let now = counts(services, vault);
         timeline.push(Second {
             results: now.results - last.results,
             requests: now.requests - last.requests,
@@ -189,20 +200,19 @@ pub async fn measure(case: Case, root: &AppRoot) -> Result<(App, Outcome)> {
         last = now;
     }
     let after = usage()?;
-    let settled = queue.settled();
-    let outcome = Outcome {
+    let settled = settled();
+    Ok(Outcome {
         case,
         timeline,
         mean_dequeues: ratio(settled.dequeues, settled.done),
         most_dequeues: settled.most_dequeues,
         returned: settled.returned,
         poisoned: settled.poisoned,
-        waiting: queue.len(),
+        waiting: settled.waiting,
         app_cores: after.cores(&before, |usage| usage.apps),
         harness_cores: after.cores(&before, |usage| usage.harness),
         idle_cores: after.cores(&before, |usage| usage.idle),
-    };
-    Ok((app, outcome))
+    })
 }
 
 /// Signet's as `host.json` has them; a peer's as the host has them where nobody has thought of throttling. How many are in
@@ -217,26 +227,4 @@ fn queues(contender: Contender, ours: config::QueuesConfig) -> config::QueuesCon
 /// All that was counted so far.
 fn counts(services: &Services, vault: &LocalVault) -> Second {
     Second { results: services.results() as u64, requests: vault.asked(), refused: vault.refused() }
-}
-
-/// CPU time up to a moment.
-struct Usage {
-    at: Instant,
-    apps: Duration,
-    harness: Duration,
-    idle: Duration,
-}
-
-impl Usage {
-    fn now(processes: &[Process]) -> Result<Self> {
-        let apps: Result<Vec<Duration>> = processes.iter().map(|process| cpu_time(process.id())).collect();
-        let (apps, harness) = (apps?.iter().sum(), cpu_time(std::process::id())?);
-        Ok(Self { at: Instant::now(), apps, harness, idle: idle_time()? })
-    }
-
-    /// How many cores were used, on the mean, since `before`.
-    fn cores(&self, before: &Self, of: impl Fn(&Self) -> Duration) -> f64 {
-        let time = self.at.duration_since(before.at).as_secs_f64();
-        of(self).saturating_sub(of(before)).as_secs_f64() / time
-    }
 }

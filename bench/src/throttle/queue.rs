@@ -1,88 +1,67 @@
-//! A queue in memory, and what the Functions host's queue trigger does with it.
+//! What the Functions host's queue trigger does with a queue.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use hyper::StatusCode;
 use signet::local::host::{Message, config::QueuesConfig};
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use tokio::{task::JoinSet, time::sleep};
 
-use crate::load::{Connection, work_item};
+use crate::{load::Connection, services};
 
 /// How long one message may take: `functionTimeout` in `host.json`.
 const PATIENCE: Duration = Duration::from_mins(5);
 /// The host's shortest wait before it looks into an empty queue again.
 const POLLING_INTERVAL: Duration = Duration::from_millis(100);
-/// Between two looks at how many messages are due.
-const FEEDING_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A queue that several instances of an app read.
 #[derive(Debug)]
 pub(super) struct Queue {
     config: QueuesConfig,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// By the time from which they are visible, then by their arrival there.
-    messages: BTreeMap<(Instant, u64), Message>,
-    arrivals: u64,
-    settled: Settled,
+    messages: Arc<services::Queue>,
+    in_flight: AtomicUsize,
+    poisoned: AtomicU64,
 }
 
 /// What became of the messages that were taken from the queue.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Settled {
-    /// How many the handlers have done.
-    pub(super) done: u64,
+pub(crate) struct Settled {
+    /// How many became results.
+    pub(crate) done: u64,
     /// How often those were dequeued, together.
-    pub(super) dequeues: u64,
+    pub(crate) dequeues: u64,
     /// How often the one that was dequeued most often was.
-    pub(super) most_dequeues: i64,
+    pub(crate) most_dequeues: i64,
     /// How often a message became visible again.
-    pub(super) returned: u64,
+    pub(crate) returned: u64,
     /// How many went to the poison queue.
-    pub(super) poisoned: u64,
+    pub(crate) poisoned: u64,
+    /// How many are on the queue, hidden ones among them; not those that handlers have.
+    pub(crate) waiting: usize,
 }
 
 impl Queue {
-    pub(super) fn new(config: QueuesConfig) -> Self {
-        Self { config, state: Mutex::default() }
-    }
-
-    /// Puts so many messages on it in a second, for ever, whatever becomes of them.
-    pub(super) async fn feed(self: Arc<Self>, per_second: u32) {
-        let (begun, mut sent) = (Instant::now(), 0);
-        loop {
-            let due = begun.elapsed().as_micros() * u128::from(per_second) / 1_000_000;
-            {
-                let mut state = self.state();
-                while sent < due {
-                    state.add(Message { dequeue_count: 0, ..Message::new(work_item()) }, Instant::now());
-                    sent += 1;
-                }
-            }
-            sleep(FEEDING_INTERVAL).await;
-        }
+    pub(super) fn new(config: QueuesConfig, messages: Arc<services::Queue>) -> Self {
+        Self { config, messages, in_flight: AtomicUsize::default(), poisoned: AtomicU64::default() }
     }
 
     /// What has become of those that were taken so far.
     pub(super) fn settled(&self) -> Settled {
-        self.state().settled
+        let tally = self.messages.tally();
+        Settled {
+            done: tally.deleted,
+            dequeues: tally.dequeues,
+            most_dequeues: tally.most_dequeues,
+            returned: tally.hidden,
+            poisoned: self.poisoned.load(Ordering::Relaxed),
+            waiting: self.messages.count().saturating_sub(self.in_flight.load(Ordering::Relaxed)),
+        }
     }
-
-    /// How many are on it, hidden ones among them; not those that handlers have.
-    pub(super) fn len(&self) -> usize {
-        self.state().messages.len()
-    }
-
     /// Reads the queue for one instance, whose handler listens on this port: batch after batch, as long as no more than
     /// `newBatchThreshold` are in flight.
     pub(super) async fn listen(self: Arc<Self>, port: u16) {
@@ -101,49 +80,31 @@ impl Queue {
                 let (queue, idle) = (Arc::clone(&self), Arc::clone(&idle));
                 in_flight.spawn(async move {
                     let is_done = deliver(&message, port, &idle).await;
-                    queue.settle(message, is_done);
+                    queue.settle(&message, is_done);
                 });
             }
         }
     }
 
+    /// While handlers have them, nobody else sees them.
     fn receive(&self) -> Vec<Message> {
-        let now = Instant::now();
-        let mut state = self.state();
-        let mut batch = Vec::with_capacity(self.config.batch_size);
-        while batch.len() < self.config.batch_size
-            && let Some(first) = state.messages.first_entry().filter(|first| first.key().0 <= now)
-        {
-            let mut message = first.remove();
-            message.dequeue_count += 1;
-            batch.push(message);
-        }
+        let batch = self.messages.receive(self.config.batch_size, PATIENCE * 2);
+        self.in_flight.fetch_add(batch.len(), Ordering::Relaxed);
         batch
     }
 
-    fn settle(&self, message: Message, is_done: bool) {
-        let mut state = self.state();
-        if is_done {
-            state.settled.done += 1;
-            state.settled.dequeues += u64::try_from(message.dequeue_count).unwrap_or_default();
-            state.settled.most_dequeues = state.settled.most_dequeues.max(message.dequeue_count);
-        } else if message.dequeue_count >= self.config.max_dequeue_count {
-            state.settled.poisoned += 1;
+    fn settle(&self, message: &Message, is_done: bool) {
+        let Message { id, pop_receipt, dequeue_count, .. } = message;
+        let settled = if is_done {
+            self.messages.delete(id, pop_receipt)
+        } else if *dequeue_count >= self.config.max_dequeue_count {
+            self.poisoned.fetch_add(1, Ordering::Relaxed);
+            self.messages.remove(id, pop_receipt).map(drop)
         } else {
-            state.settled.returned += 1;
-            state.add(message, Instant::now() + self.config.visibility_timeout);
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn add(&mut self, message: Message, visible: Instant) {
-        self.arrivals += 1;
-        self.messages.insert((visible, self.arrivals), message);
+            self.messages.hide(id, pop_receipt, self.config.visibility_timeout).map(drop)
+        };
+        settled.expect("nobody else has received it");
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
