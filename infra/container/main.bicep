@@ -79,6 +79,11 @@ param settings object = {}
 @maxValue(10000)
 param concurrency int = 64
 
+@description('Seconds that a replica has to end. SIGNET_DRAIN is ten less, unless the settings name it.')
+@minValue(10)
+@maxValue(600)
+param gracePeriod int = 30
+
 @description('Replicas that always run; 0: none while the queue is empty.')
 @minValue(0)
 @maxValue(1000)
@@ -308,6 +313,7 @@ module app 'modules/app.bicep' = if (isOnContainerApps) {
     sources: sources
     settings: settings
     concurrency: concurrency
+    gracePeriod: gracePeriod
     minimumReplicas: minimumReplicas
     maximumReplicas: maximumReplicas
     subnetId: privateNetworking ? network!.outputs.appSubnetId : ''

@@ -79,7 +79,13 @@ def test_probes_ask_where_the_image_listens():
 
 
 def test_there_is_time_to_end():
-    assert app()["template"]["terminationGracePeriodSeconds"] >= int(settings()["SIGNET_DRAIN"]) + 5
+    # A drain, and up to ten seconds for what was asked already and for telemetry: docs/reference.md.
+    assert app()["template"]["terminationGracePeriodSeconds"] == "gracePeriod"
+    assert "\n  SIGNET_DRAIN: string(gracePeriod - 10)\n" in APP.text
+    assert CONTAINER.parameters["gracePeriod"]["default"] == 30
+    decorated = CONTAINER.text.split("\nparam gracePeriod int")[0].rsplit("\n\n", 1)[1]
+    assert "@minValue(10)\n@maxValue(600)" in decorated
+    assert "gracePeriod: gracePeriod\n" in CONTAINER.text
 
 
 def test_settings_are_those_of_the_reference():
@@ -110,6 +116,8 @@ def test_lines_are_read_from_where_they_are_sent():
     assert 'ContainerAppName startswith "ca-signet-"' in lines
     # Both get the same.
     assert CONTAINER.text.count("prelude: prelude\n") == CONTAINER.text.count("hasHost: false\n") == 2
+    # What has no level is an error on stderr: `configuration: …`, and what a panic says.
+    assert 'case(Log startswith "WARN", 2, Log startswith "ERROR" or Stream == "stderr", 3, 1)' in lines
     columns = {"timestamp", "message", "severityLevel", "customDimensions", "operation_Name", "cloud_RoleInstance"}
     assert set(re.findall(r"(\w+) = ", lines.partition("project ")[2])) == columns
 

@@ -2,6 +2,8 @@
 
 #[cfg(unix)]
 mod operator;
+#[cfg(unix)]
+mod pulled;
 
 use std::{
     fs,

@@ -6,6 +6,7 @@ mod identity;
 mod keys;
 mod network;
 mod places;
+mod queues;
 mod report;
 mod rights;
 mod storage;
@@ -30,10 +31,14 @@ const VAULT: &str = "https://vault.azure.net";
 
 /// What to leave out, and how to tell.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Options {
-    /// The function app's root, with host.json; default: the current directory, if it is one
+    /// The function app's root, with host.json; with --pull, where bin/handler is; default: the current directory, if it is one
     #[arg(long, value_name = "DIRECTORY")]
     app: Option<PathBuf>,
+    /// Of `handler pull`, without a Functions host: its settings and its rights on the one queue
+    #[arg(long)]
+    pull: bool,
     /// Sign nothing; otherwise each key signs the digest of a sentence that is no document
     #[arg(long)]
     no_sign: bool,
@@ -51,13 +56,18 @@ pub struct Options {
 /// Looks at everything, whatever fails: exit 0 all good, 1 something failed, 2 could not tell.
 pub async fn run(options: &Options) -> ExitCode {
     let mut report = Report::new(options.json);
-    let places = Places::read();
+    let places = Places::read(options.pull);
     let here = || PathBuf::from(".");
-    let root = options.app.clone().or_else(|| here().join("host.json").is_file().then(here));
-    let handler = root.as_deref().and_then(app::handler);
-    places.check(handler.as_deref(), &mut report).await;
-    if let Some(root) = &root {
-        app::check(root, &places, &mut report);
+    if options.pull {
+        let handler = options.app.clone().unwrap_or_else(here).join("bin/handler");
+        places.check(handler.canonicalize().ok().as_deref(), &mut report).await;
+    } else {
+        let root = options.app.clone().or_else(|| here().join("host.json").is_file().then(here));
+        let handler = root.as_deref().and_then(app::handler);
+        places.check(handler.as_deref(), &mut report).await;
+        if let Some(root) = &root {
+            app::check(root, &places, &mut report);
+        }
     }
     // Without roots there is no connection; the settings' check has said so.
     if let (Ok(remote), Ok(roots)) = (Remote::new(), settings::roots()) {
@@ -81,7 +91,7 @@ impl Visit<'_> {
         report.area("identity");
         report.ok("who asks", identity::chosen());
         let mut storage = if self.storage_urls().any(|url| reached.contains_key(&origin(url))) {
-            identity::check(STORAGE, self.remote.transport(), report).await
+            identity::check(STORAGE, self.options.pull, self.remote.transport(), report).await
         } else {
             None
         };
@@ -89,7 +99,7 @@ impl Visit<'_> {
         let resources: BTreeSet<String> = answers.map(resource).collect();
         let mut vaults: BTreeMap<String, Option<Principal>> = BTreeMap::new();
         for resource in resources {
-            let principal = identity::check(&resource, self.remote.transport(), report).await;
+            let principal = identity::check(&resource, self.options.pull, self.remote.transport(), report).await;
             vaults.insert(resource, principal);
         }
         let principals = storage.iter().chain(vaults.values().flatten());
@@ -160,7 +170,11 @@ impl Visit<'_> {
         }
         report.area("queues");
         if let (Some(service), Some(queue)) = (queue_service.as_ref().filter(is_reached), queue) {
-            storage::check_queues(service, queue, principal, self.remote, report).await;
+            if self.options.pull {
+                queues::check_pulled(service, queue, principal, self.remote, report).await;
+            } else {
+                queues::check_hosts(service, queue, principal, self.remote, report).await;
+            }
         }
     }
 

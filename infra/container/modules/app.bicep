@@ -18,6 +18,7 @@ param rejectedUrl string
 param sources string
 param settings object
 param concurrency int
+param gracePeriod int
 param minimumReplicas int
 param maximumReplicas int
 param subnetId string
@@ -40,7 +41,7 @@ var given = union({
   SIGNET_REJECTED: rejectedUrl
   SIGNET_SOURCES: sources
   SIGNET_CONCURRENCY: string(concurrency)
-  SIGNET_DRAIN: '20'
+  SIGNET_DRAIN: string(gracePeriod - 10)
 }, settings)
 
 resource surroundings 'Microsoft.App/managedEnvironments@2025-07-01' = {
@@ -124,8 +125,8 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
       ]
     }
     template: {
-      // Above SIGNET_DRAIN: what is in flight is finished or handed back by then.
-      terminationGracePeriodSeconds: 30
+      // SIGNET_DRAIN and ten seconds: what is in flight is finished or handed back by then.
+      terminationGracePeriodSeconds: gracePeriod
       containers: [
         {
           name: 'signet'

@@ -14,7 +14,7 @@ use super::{Findings, at_a_desk};
 use crate::tool::Desk;
 
 /// A person at a desk: signed in to Azure CLI, of which this is what credentials need.
-async fn as_a_person() -> (Deployment, Desk) {
+pub(super) async fn as_a_person() -> (Deployment, Desk) {
     let (deployment, desk) = at_a_desk().await;
     let desk = signed_in(&deployment, desk, |resource| deployment.issuer.issue_to_person(&OPERATOR, resource));
     (deployment, desk)
@@ -92,20 +92,31 @@ async fn a_person_who_lacks_what_is_the_apps_alone_is_told_that_this_is_as_it_sh
     found.is("signing sign", "failure", &format!("{} --assignee-principal-type User", OPERATOR.object_id));
     assert_eq!((found.failures().len(), found.those("not-yours").len()), (9, 0), "{:?}", found.0);
     let command = found.check("signing sign")["remedy"].as_str().expect("a command");
-    assert_eq!(run_with_azure_cli(&desk, command), "given\n");
+    let id = OPERATOR.object_id;
+    let answers = [
+        ("keyvault show -n dev --query resourceGroup -o tsv".to_owned(), "rg"),
+        ("keyvault show -n dev --query id -o tsv".to_owned(), "/dev"),
+        (
+            "role definition list --custom-role-only true -g rg --query [?starts_with(roleName, 'Signet signer')].name -o tsv"
+                .to_owned(),
+            "0-1",
+        ),
+        (
+            format!(
+                "role assignment create --role 0-1 --assignee-object-id {id} --assignee-principal-type User \
+                 --scope /dev/keys/signing"
+            ),
+            "given",
+        ),
+    ];
+    assert_eq!(run_with_azure_cli(&desk, command, &answers), "given\n");
 }
 
-/// What a shell makes of the command that gives the right to sign, where Azure CLI answers as for a deployment of infra.
-fn run_with_azure_cli(desk: &Desk, command: &str) -> String {
-    let script = format!(
-        "#!/bin/sh\ncase \"$*\" in\n\
-         'keyvault show -n dev --query resourceGroup -o tsv') echo rg ;;\n\
-         'keyvault show -n dev --query id -o tsv') echo /dev ;;\n\
-         \"role definition list --custom-role-only true -g rg --query [?starts_with(roleName, 'Signet signer')].name -o tsv\") echo 0-1 ;;\n\
-         'role assignment create --role 0-1 --assignee-object-id {} --assignee-principal-type User --scope /dev/keys/signing') echo given ;;\n\
-         *) echo \"$*\" >&2; exit 1 ;;\nesac\n",
-        OPERATOR.object_id
-    );
+/// What a shell makes of a command, where Azure CLI answers these questions, as for a deployment of infra, and no others.
+pub(super) fn run_with_azure_cli(desk: &Desk, command: &str, answers: &[(String, &str)]) -> String {
+    let cases: Vec<String> = answers.iter().map(|(asked, answer)| format!("\"{asked}\") echo {answer} ;;\n")).collect();
+    let cases = cases.concat();
+    let script = format!("#!/bin/sh\ncase \"$*\" in\n{cases}*) echo \"$*\" >&2; exit 1 ;;\nesac\n");
     executable(desk, "az", &script);
     let mut shell = Command::new("/bin/sh");
     let ran = shell.args(["-c", command]).env("PATH", &desk.settings["PATH"]).output().expect("a shell");

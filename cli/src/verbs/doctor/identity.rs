@@ -65,8 +65,13 @@ pub(super) fn chosen() -> String {
     }
 }
 
-/// Fetches a token for one audience, and says whose it is.
-pub(super) async fn check(resource: &str, transport: &Transport, report: &mut Report) -> Option<Principal> {
+/// Fetches a token for one audience, and says whose it is. Whether the handler pulls decides what is said of its identity.
+pub(super) async fn check(
+    resource: &str,
+    is_pulled: bool,
+    transport: &Transport,
+    report: &mut Report,
+) -> Option<Principal> {
     let name = format!("token for {resource}");
     let scope = format!("{resource}/.default");
     let token = async {
@@ -79,6 +84,9 @@ pub(super) async fn check(resource: &str, transport: &Transport, report: &mut Re
         Ok(token) => token,
         Err(why) => {
             let remedy = match Source::choose(given) {
+                Ok(Source::ManagedIdentity) if is_pulled => {
+                    "az containerapp identity assign -g GROUP -n APP --user-assigned IDENTITY; AZURE_CLIENT_ID is its client id"
+                }
                 Ok(Source::ManagedIdentity) => {
                     "az functionapp identity assign -g GROUP -n APP; for a user-assigned identity, AZURE_CLIENT_ID is its client id"
                 }

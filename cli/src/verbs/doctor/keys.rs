@@ -13,7 +13,7 @@ use super::{
     identity::Principal,
     places::Places,
     report::{Report, State},
-    rights::{Asker, Lack, Right},
+    rights::{Asker, Lack, Right, defined_role},
 };
 use crate::{
     key_set::Publication,
@@ -42,7 +42,7 @@ pub(super) async fn check(
     };
     let vault_name = key.vault_name();
     let scope = format!("$(az keyvault show -n {vault_name} --query id -o tsv)/keys/{}", key.name);
-    let signer = signer_role(vault_name);
+    let signer = defined_role("Signet signer", &format!("az keyvault show -n {vault_name}"));
     let read = Right { app: &signer, operator: Some("Key Vault Reader"), scope: &scope }.lack(principal);
     let create = format!(
         "az keyvault key create --vault-name {vault_name} -n {} --kty EC --curve P-256 --ops sign verify",
@@ -111,15 +111,6 @@ pub(super) async fn check(
     }
     check_publication(&name, signing, public, published, report);
     check_rotation(&name, &client, key, report).await;
-}
-
-/// The command that finds the role which the deployment defines for the app, in the resource group of the vault: to read the
-/// key and sign with it, and nothing else. No role of Azure's own is as narrow.
-fn signer_role(vault: &str) -> String {
-    format!(
-        "$(az role definition list --custom-role-only true -g \"$(az keyvault show -n {vault} --query resourceGroup -o tsv)\" \
-         --query \"[?starts_with(roleName, 'Signet signer')].name\" -o tsv)"
-    )
 }
 
 fn check_state(name: &str, signing: &KeyVersion, public: &PublicKey, rotate: &str, report: &mut Report) {

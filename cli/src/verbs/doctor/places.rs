@@ -1,9 +1,10 @@
 //! What the settings name, and whether they are well-formed.
 //!
 //! The handler's own reader is the one that counts, so the handler itself is asked where it can be run here: started with a
-//! port that is none, it names every other mistake, and ends before it opens anything.
+//! port that is none, it names every other mistake, and ends before it opens anything. `handler pull` has no port to be told, so
+//! it is asked with one bad setting of its own in place of yours, and for yours once more with another bad one.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use azure_core::http::Url;
 use signet_azure::identity::Source;
@@ -17,6 +18,10 @@ use crate::{
 };
 
 const PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
+const HEALTH: &str = "SIGNET_HEALTH";
+const LEASE: &str = "SIGNET_LEASE";
+/// No port, no address and no lease.
+const NONE: &str = "0";
 /// What the handler ends with where settings are bad.
 const EX_CONFIG: i32 = 78;
 
@@ -32,13 +37,17 @@ pub(super) struct Places {
     pub(super) algorithm: Option<Algorithm>,
     /// Seconds.
     pub(super) deadline: u64,
+    is_pulled: bool,
     mistakes: Vec<String>,
 }
 
 impl Places {
-    /// Reads the settings by rules that are the handler's.
-    pub(super) fn read() -> Self {
-        let mut places = Self::default();
+    /// Reads the settings by rules that are the handler's; with those of `handler pull`, if the messages are pulled.
+    pub(super) fn read(is_pulled: bool) -> Self {
+        let mut places = Self { is_pulled, ..Self::default() };
+        if is_pulled {
+            places.read_pull();
+        }
         places.keys = places
             .required("SIGNET_KEY", "such as https://myvault.vault.azure.net/keys/mykey", KeyIdentifier::list)
             .unwrap_or_default();
@@ -71,11 +80,28 @@ impl Places {
         places
     }
 
+    /// Those that `handler pull` has beside the others.
+    fn read_pull(&mut self) {
+        self.optional(HEALTH, |text| {
+            text.parse::<SocketAddr>().map_err(|_| "must be address:port, such as 127.0.0.1:8080".to_owned())
+        });
+        for (name, least, most) in [
+            (LEASE, 15, 600),
+            ("SIGNET_DRAIN", 0, 600),
+            ("SIGNET_POLL", 1, 600),
+            ("SIGNET_ATTEMPTS", 1, 10_000),
+            ("SIGNET_EXIT_WHEN_IDLE", 1, 24 * 60 * 60),
+        ] {
+            self.optional(name, |text| number(text, least, most));
+        }
+    }
+
     /// Reports what is wrong with the settings, by the word of the handler where it can be asked.
     pub(super) async fn check(&self, handler: Option<&Path>, report: &mut Report) {
         report.area("settings");
         let asked = match handler {
-            Some(handler) => ask(handler).await,
+            Some(handler) if self.is_pulled => ask_pull(handler).await,
+            Some(handler) => ask(handler, &[], PORT).await,
             None => None,
         };
         let (mistakes, whose) = match asked {
@@ -104,18 +130,28 @@ impl Places {
     }
 }
 
-/// The mistakes that the handler finds in the settings of this process, and its version; nothing where it does not run here.
-async fn ask(handler: &Path) -> Option<(Vec<String>, String)> {
+/// The mistakes that `handler pull` finds. Nothing, too, where it is older than that.
+async fn ask_pull(handler: &Path) -> Option<(Vec<String>, String)> {
+    let (others, version) = ask(handler, &["pull"], HEALTH).await?;
+    let (mut mistakes, _) = ask(handler, &["pull"], LEASE).await?;
+    mistakes.retain(|mistake| mistake.starts_with(HEALTH));
+    mistakes.extend(others);
+    Some((mistakes, version))
+}
+
+/// The mistakes that the handler finds in the settings of this process but for one, which it is given a bad value of so that
+/// it ends, and its version; nothing where it does not run here.
+async fn ask(handler: &Path, door: &[&str], bad: &str) -> Option<(Vec<String>, String)> {
     let run = async |arguments: &[&str]| {
         let mut command = Command::new(handler);
-        command.args(arguments).env(PORT, "0").stdin(Stdio::null()).kill_on_drop(true);
+        command.args(arguments).env(bad, NONE).stdin(Stdio::null()).kill_on_drop(true);
         timeout(Duration::from_secs(10), command.output()).await.ok()?.ok()
     };
     let version = run(&["--version"]).await?;
-    let answer = run(&[]).await.filter(|answer| answer.status.code() == Some(EX_CONFIG))?;
+    let answer = run(door).await.filter(|answer| answer.status.code() == Some(EX_CONFIG))?;
     let stderr = String::from_utf8_lossy(&answer.stderr).into_owned();
     let mistakes = stderr.lines().filter_map(|line| line.strip_prefix("configuration: "));
-    let mistakes = mistakes.filter(|line| !line.starts_with(PORT)).map(str::to_owned).collect();
+    let mistakes = mistakes.filter(|line| !line.starts_with(bad)).map(str::to_owned).collect();
     Some((mistakes, String::from_utf8_lossy(&version.stdout).trim().to_owned()))
 }
 

@@ -37,6 +37,15 @@ pub(super) struct Right<'a> {
     pub(super) scope: &'a str,
 }
 
+/// The command that finds a role which the deployment defines for the app, in the resource group of what `show` shows. No role
+/// of Azure's own is as narrow.
+pub(super) fn defined_role(name: &str, show: &str) -> String {
+    format!(
+        "$(az role definition list --custom-role-only true -g \"$({show} --query resourceGroup -o tsv)\" \
+         --query \"[?starts_with(roleName, '{name}')].name\" -o tsv)"
+    )
+}
+
 /// What it means that a right is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Lack {
