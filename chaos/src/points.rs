@@ -101,8 +101,14 @@ pub async fn run(
             findings.add(What::NotReached, None, point.to_owned());
         }
     }
-    while let Some(fed) = feeding.next().await {
-        fed?;
+    loop {
+        tokio::select! {
+            fed = feeding.next() => match fed {
+                Some(fed) => fed?,
+                None => break,
+            },
+            () = sleep(Duration::from_secs(1)) => drop(arena.look(watch).await?),
+        }
     }
     findings.extend(arena.drain(watch).await?.into_all());
     Ok(findings)

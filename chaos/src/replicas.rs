@@ -105,12 +105,11 @@ impl Replica {
                 _ = killed.wait_for(|killed| *killed) => None,
             };
             let took = begun.elapsed();
-            let (status, is_killed) = match ended {
-                Some(status) => (status, false),
-                None => {
-                    let _ = puller.kill().await;
-                    (puller.ended().await, true)
-                }
+            let (status, is_killed) = if let Some(status) = ended {
+                (status, false)
+            } else {
+                let _ = puller.kill().await;
+                (puller.ended().await, true)
             };
             let (told, still, is_killed) = {
                 let mut state = locked(&kept);
