@@ -186,8 +186,9 @@ async fn fault_points(
     let (door, log) = (options.door, options.log.clone());
     let deadline = match door {
         Door::Host => 4,
-        // Longer than half a lease, after which it is renewed.
-        Door::Pull => 10,
+        // Longer than half a lease, after which it is renewed; and so long that a machine that is busy hands nothing back,
+        // which would be hidden for minutes after so many deliveries.
+        Door::Pull => 40,
     };
     let terms = Terms { name: "points", door, max_dequeue_count: 1000, lease: short_lease(door), deadline, log };
     let arena = Arena::new(stack, root, handler, options.seed, terms.clone()).await?;
