@@ -43,17 +43,17 @@ fn tree(reader: &mut Reader<'_>, depth: usize) -> Option<Value> {
         Item::Simple(20) => Value::Bool(false),
         Item::Simple(21) => Value::Bool(true),
         Item::Simple(22) => Value::Null,
-        Item::Simple(23) => Value::Tag(UNDEFINED, Box::new(Value::Null)),
+        Item::Simple(23) => UNDEFINED,
         Item::Simple(other) => panic!("simple value {other}"),
     })
 }
 
-/// A tag of our own for what the other library has no value for.
-const UNDEFINED: u64 = u64::MAX;
+/// For what the other library has no value for: a number of a kind that is never read.
+const UNDEFINED: Value = Value::Float(0.0);
 
 fn is_peculiar(value: &Value) -> bool {
     match value {
-        Value::Tag(2 | 3 | UNDEFINED, _) => true,
+        Value::Tag(2 | 3, _) | Value::Float(_) => true,
         Value::Tag(_, inner) => is_peculiar(inner),
         Value::Array(items) => items.iter().any(is_peculiar),
         Value::Map(pairs) => pairs.iter().any(|(key, value)| is_peculiar(key) || is_peculiar(value)),
@@ -68,7 +68,7 @@ fn write(value: &Value, out: &mut Vec<u8>) {
         Value::Text(text) => cbor::push_text(out, text),
         Value::Bool(value) => out.push(if *value { 0xf5 } else { 0xf4 }),
         Value::Null => out.push(0xf6),
-        Value::Tag(UNDEFINED, inner) if inner.is_null() => out.push(0xf7),
+        Value::Float(_) => out.push(0xf7),
         Value::Tag(tag, inner) => {
             cbor::push_tag(out, *tag);
             write(inner, out);
