@@ -7,7 +7,7 @@ mod mutations;
 mod runner;
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -15,8 +15,11 @@ use fuzz_targets::{TARGETS, Target};
 
 use self::{mutations::Mutator, runner::Runner};
 
-/// Allocations are counted for the whole process.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Allocations are counted for the whole process, so no test runs beside another.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// How many changed seeds each target is given.
 const MUTATIONS: u64 = 600;
@@ -55,7 +58,7 @@ fn seeds_that_are_changed_at_random() {
 
 /// Every target goes on until its first finding.
 fn for_each_target(work: impl Fn(&str, &Runner) -> Result<(), String>) {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let run = |target: &'static Target| {
         let since = Instant::now();
         let outcome = work(target.0, &Runner::new(target));
@@ -69,6 +72,7 @@ fn for_each_target(work: impl Fn(&str, &Runner) -> Result<(), String>) {
 /// A target without seeds or a program, or the reverse, would be fuzzed by nobody.
 #[test]
 fn each_target_has_seeds_and_a_program() {
+    let _alone = alone();
     let names: Vec<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert!(names.is_sorted());
     assert_eq!(files::names_in("seeds"), names);
@@ -87,6 +91,7 @@ fn each_target_has_seeds_and_a_program() {
 /// A fuzzer cannot sign: without good results to begin with, it would never come to where a signature is good.
 #[test]
 fn the_seeds_that_are_signed_are_good() {
+    let _alone = alone();
     for (target, name, bytes) in fuzz_targets::good_documents() {
         let seeds = files::seeds(target);
         let seed = seeds.iter().find(|(seed, _)| *seed == name).map(|(_, seed)| seed);
