@@ -6,10 +6,11 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use signet::local::{tap::Fault, vault::KeySpec};
+use signet::local::{puller::Puller, tap::Fault, vault::KeySpec};
 use tokio::{
     io::AsyncReadExt as _,
     net::TcpListener,
@@ -20,7 +21,7 @@ use tokio::{
 use crate::{
     process::{PORT, complete, free_port, with_parent},
     wire::{Connection, exchange, invocation},
-    world::{Setup, World, deployment, eventually},
+    world::{Place, Setup, World, app_root, deployment, eventually},
 };
 
 const ROTEL: &str = "0.0.1a15";
@@ -126,6 +127,31 @@ async fn what_waits_is_sent_at_the_end() {
     let mut said = String::new();
     timeout(Duration::from_secs(8), output.read_to_string(&mut said)).await.expect("an end soon after").expect("text");
     assert!(said.contains("the Functions host is gone"), "{said}");
+}
+
+/// The same of `handler pull`, when it is told to end: each of its items is a trace of its own.
+#[tokio::test]
+async fn what_waits_is_sent_when_a_replica_ends() {
+    let collector = Collector::start().await;
+    let deployment = Arc::new(deployment().await);
+    let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
+    let mut settings = deployment.settings(&key);
+    settings.insert("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), collector.endpoint());
+    settings.insert("OTEL_BSP_SCHEDULE_DELAY".to_owned(), "60000".to_owned());
+    let place = Place { deployment, key };
+    place.enqueue(r#"{"id":"pulled","payload":1}"#).await;
+    let mut puller = Puller::start(&app_root().await.join("bin/handler"), &settings).expect("a replica");
+    place.awaited("pulled.jws.json").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!collector.output().contains("pulled"), "it is not time yet");
+    puller.terminate();
+    assert!(puller.ended().await.expect("an end").success());
+    let said = collector.says("signet.item.id: Str(pulled)").await;
+    let spans = spans(&said);
+    let item = spans.iter().find(|span| span.attributes.contains_key("signet.item.id")).expect("the item's span");
+    assert_eq!((item.name.as_str(), item.parent.as_str()), ("sign", ""));
+    assert!(!item.attributes.contains_key("faas.invocation_id"), "{item:?}");
+    assert!(spans.iter().any(|span| way(&spans, span) == "sign / sign / KeyVault.sign / POST"), "{spans:#?}");
 }
 
 /// A collector that takes connections and answers nothing.
