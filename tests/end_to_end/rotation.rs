@@ -13,7 +13,7 @@ use azure_core::http::RequestContent;
 use futures::future::join_all;
 use signet::{
     local::{
-        stack::VAULT,
+        stack::{Deployment, VAULT},
         tap::{Action, Fault},
         vault::{Attributes, KeyOptions, KeySpec},
     },
@@ -27,6 +27,14 @@ use crate::world::{Setup, World, deployment, eventually};
 /// Looks for new versions every second.
 fn attentive() -> Setup {
     Setup::default().setting("SIGNET_KEY_REFRESH", "1")
+}
+
+/// A deployment, its key, and the one version that there is of it.
+async fn with_version() -> (Arc<Deployment>, String, String) {
+    let deployment = Arc::new(deployment().await);
+    let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
+    let version = deployment.vault.key(VAULT, "signing", None).expect("a key");
+    (deployment, key, version["key"]["kid"].as_str().expect("kid").to_owned())
 }
 
 fn now() -> u64 {
@@ -227,10 +235,7 @@ async fn a_disabled_version_is_left_at_once_and_a_lonely_one_comes_back() {
 
 #[tokio::test]
 async fn a_pinned_version_is_not_left() {
-    let deployment = Arc::new(deployment().await);
-    let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
-    let pinned =
-        deployment.vault.key(VAULT, "signing", None).expect("a key")["key"]["kid"].as_str().expect("kid").to_owned();
+    let (deployment, key, pinned) = with_version().await;
     deployment.vault.rotate(VAULT, "signing").await.expect("a version");
     let setup = attentive().setting("SIGNET_KEY", pinned.clone());
     let world = World::around(deployment, key, setup).await;
@@ -438,10 +443,7 @@ async fn a_key_set_that_cannot_be_written_is_tried_with_patience() {
 
 #[tokio::test]
 async fn a_pinned_version_whose_time_is_over_says_so_and_comes_back() {
-    let deployment = Arc::new(deployment().await);
-    let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
-    let pinned =
-        deployment.vault.key(VAULT, "signing", None).expect("a key")["key"]["kid"].as_str().expect("kid").to_owned();
+    let (deployment, key, pinned) = with_version().await;
     let times = |exp: u64| Attributes { exp: Some(exp), ..Attributes::default() };
     deployment.vault.update_attributes(VAULT, "signing", None, times(now() - 60)).expect("set");
     let world = World::around(deployment, key, Setup::default().setting("SIGNET_KEY", pinned.clone())).await;
@@ -456,10 +458,7 @@ async fn a_pinned_version_whose_time_is_over_says_so_and_comes_back() {
 /// Whoever disables a version for good, and takes it out of the key set, does not find it there again.
 #[tokio::test]
 async fn a_disabled_pinned_version_is_not_published_again() {
-    let deployment = Arc::new(deployment().await);
-    let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
-    let pinned =
-        deployment.vault.key(VAULT, "signing", None).expect("a key")["key"]["kid"].as_str().expect("kid").to_owned();
+    let (deployment, key, pinned) = with_version().await;
     let world = World::around(deployment, key, attentive().setting("SIGNET_KEY", pinned.clone())).await;
     assert_eq!(world.signer("a").await, pinned);
     let vault = &world.deployment.vault;
