@@ -29,4 +29,5 @@ mod telemetry;
 mod tool;
 mod verbs;
 mod wire;
+mod witness;
 mod world;

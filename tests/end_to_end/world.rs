@@ -29,6 +29,8 @@ use signet::local::{
 use signet_core::jwks::{self, JwkSet};
 use tokio::sync::{Mutex, OnceCell};
 
+use crate::witness::Witness;
+
 /// How a world differs from the usual one.
 pub(crate) struct Setup {
     pub(crate) key: KeySpec,
@@ -66,7 +68,7 @@ impl Setup {
 /// A running function app with everything around it.
 pub(crate) struct World {
     place: Place,
-    pub(crate) host: Host,
+    pub(crate) host: Witness,
 }
 
 impl Deref for World {
@@ -167,7 +169,8 @@ impl World {
         if setup.queues {
             options.queues = Some(Arc::new(deployment.queues().expect("queues")));
         }
-        Self { host: Host::start(options).expect("an app that can be hosted"), place: Place { deployment, key } }
+        let host = Witness::new(Host::start(options).expect("an app that can be hosted"));
+        Self { host, place: Place { deployment, key } }
     }
 
     /// What is left when the host is gone.
