@@ -4,6 +4,7 @@
 //! - [`transport`]: the one HTTPS client that every SDK client is given
 //! - [`identity`]: one credential per audience, refreshed before it is needed
 //! - [`failure`]: what an SDK error means to the caller: who is at fault, and whether trying again can help
+//! - [`names`]: what settings name, and whether it is well-formed
 
 // No input reaches a panic: what could is written otherwise, or proved not to, where it stands.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
@@ -11,6 +12,7 @@
 
 pub mod failure;
 pub mod identity;
+pub mod names;
 mod provider;
 pub mod roots;
 pub mod transport;

@@ -1,16 +1,16 @@
 //! `cargo bench -p bench --bench pull`: `handler pull` and its peers, each checked, then measured; see `bench/README.md`.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc};
 
 use bench::{
     Error, Result,
     apps::{App, Contender, Form},
     check::Check,
     machine::Machine,
+    output::Output,
     pull::{Busy, Found, Plan, Turn, goodput, json, low_load, table},
     run_to_end,
     services::Services,
-    write,
 };
 use clap::Parser;
 use signet::local::app::AppRoot;
@@ -22,12 +22,8 @@ struct Arguments {
     /// A first impression, in a minute and a half
     #[arg(long)]
     quick: bool,
-    /// Where the numbers go, from the root of the checkout [default: pull.json in the target directory]
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// What cargo tells a benchmark
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 fn main() -> ExitCode {
@@ -70,9 +66,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
 
     let machine = Machine::this(versions);
     println!("{}", table(&found, &machine, plan.rounds));
-    let place = |file: &PathBuf| root.directory().join(file);
-    let numbers = arguments.json.as_ref().map_or_else(|| root.target().join("pull.json"), place);
-    write(&numbers, &format!("{:#}\n", json(&found, &machine, plan.rounds)))
+    arguments.output.write(&root, "pull.json", &json(&found, &machine, plan.rounds))
 }
 
 /// A contender's worker, which has passed its check.

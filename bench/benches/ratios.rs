@@ -12,13 +12,13 @@ use bench::{
     apps::{App, Contender, Form},
     check::Check,
     machine::Machine,
+    output::{Output, draw},
     package,
     process::pin_self,
     report,
     rounds::{ALL_CORES, Floors, Metric, Plan, Samples, measure},
     run_to_end,
     services::Services,
-    write,
 };
 use clap::Parser;
 use signet::local::app::AppRoot;
@@ -33,15 +33,11 @@ struct Arguments {
     /// A first impression, in a minute or so
     #[arg(long)]
     quick: bool,
-    /// Where the numbers go, from the root of the checkout [default: bench.json in the target directory]
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
     /// Where the chart goes, from there as well; none is drawn otherwise
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// What cargo tells a benchmark
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 fn main() -> ExitCode {
@@ -84,15 +80,8 @@ async fn run(arguments: &Arguments) -> Result<()> {
 
     let machine = Machine::this(versions);
     println!("{}", report::table(&samples, &machine, plan.rounds));
-    let numbers = report::json(&samples, &machine, plan.rounds);
-    // cargo starts a benchmark in its own package; whoever names a file means the checkout.
-    let place = |file: &PathBuf| root.directory().join(file);
-    let json = arguments.json.as_ref().map_or_else(|| root.target().join("bench.json"), place);
-    write(&json, &format!("{numbers:#}\n"))?;
-    if let Some(svg) = &arguments.svg {
-        write(&place(svg), &report::chart(&samples, &machine))?;
-    }
-    Ok(())
+    arguments.output.write(&root, "bench.json", &report::json(&samples, &machine, plan.rounds))?;
+    draw(&root, arguments.svg.as_deref(), || Ok(report::chart(&samples, &machine)))
 }
 
 /// A contender's app, which has passed its check, and the bytes of its package.

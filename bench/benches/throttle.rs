@@ -6,9 +6,9 @@ use bench::{
     Error, Result,
     apps::Contender,
     machine::Machine,
+    output::{Output, draw},
     run_to_end,
     throttle::{Case, Outcome, chart, json, kinds, measure, table},
-    write,
 };
 use clap::Parser;
 use signet::local::app::AppRoot;
@@ -26,15 +26,11 @@ struct Arguments {
     /// Signet with RSA-4096 keys as well: their signatures take the local vault more than a core
     #[arg(long)]
     rsa: bool,
-    /// Where the numbers go, from the root of the checkout [default: throttle.json in the target directory]
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
     /// Where the chart goes, from there as well; none is drawn otherwise
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// What cargo tells a benchmark
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 fn main() -> ExitCode {
@@ -57,17 +53,14 @@ async fn run(arguments: &Arguments) -> Result<()> {
     }
     let machine = Machine::this(versions);
     println!("{}", table(&outcomes, &lost, &machine));
-    let place = |file: &PathBuf| root.directory().join(file);
-    let numbers = arguments.json.as_ref().map_or_else(|| root.target().join("throttle.json"), place);
-    write(&numbers, &format!("{:#}\n", json(&outcomes, &lost, &machine)))?;
-    if let Some(svg) = &arguments.svg {
+    arguments.output.write(&root, "throttle.json", &json(&outcomes, &lost, &machine))?;
+    draw(&root, arguments.svg.as_deref(), || {
         let curve = |contender| outcomes.iter().find(|outcome: &&Outcome| outcome.case.contender == contender);
         let (ours, peer) = curve(Contender::Signet)
             .zip(curve(Contender::Node))
             .ok_or_else(|| Error::new("the chart", "one of its curves is missing"))?;
-        write(&place(svg), &chart(ours, peer, &machine))?;
-    }
-    Ok(())
+        Ok(chart(ours, peer, &machine))
+    })
 }
 
 /// The curves of the chart come first.

@@ -9,6 +9,7 @@ pub mod check;
 pub mod floor;
 pub mod load;
 pub mod machine;
+pub mod output;
 pub mod package;
 pub mod process;
 pub mod pull;
@@ -18,7 +19,7 @@ pub mod server;
 pub mod services;
 pub mod throttle;
 
-use std::{fmt, fs, path::Path, process::ExitCode};
+use std::{fmt, process::ExitCode};
 
 /// What went wrong, in a line for the person who runs this.
 #[derive(Debug)]
@@ -60,11 +61,4 @@ pub fn run_to_end(benchmark: impl Future<Output = Result<()>>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Writes what a benchmark has found, and says where it is.
-pub fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).map_err(|e| Error::new(&path.display().to_string(), e))?;
-    eprintln!("  {}", path.display());
-    Ok(())
 }

@@ -1,17 +1,12 @@
 //! Keys as their vaults describe them: every version, and which of them signs.
 
-use std::str::FromStr;
-
-use azure_core::{
-    http::{Transport, Url},
-    time::OffsetDateTime,
-};
+use azure_core::{http::Transport, time::OffsetDateTime};
 use azure_security_keyvault_keys::{
     KeyClient, KeyClientOptions,
     models::{JsonWebKey, Key, KeyAttributes, KeyClientGetKeyOptions},
 };
 use futures::TryStreamExt;
-use signet_azure::{client_options, failure::Failure};
+use signet_azure::{client_options, failure::Failure, names::KeyIdentifier};
 use signet_core::key::{Curve, KeyError, PublicKey};
 
 use crate::{
@@ -21,74 +16,6 @@ use crate::{
 
 /// What a vault says of a key that it does not have, a deleted one among them.
 const NOT_FOUND: &str = "KeyNotFound";
-
-/// A key in a vault: `https://{vault}/keys/{name}`, with `/{version}` to pin one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyIdentifier {
-    /// `https://{vault}/`
-    pub vault: Url,
-    /// The key's name.
-    pub name: String,
-    /// The one version that is meant.
-    pub version: Option<String>,
-}
-
-impl KeyIdentifier {
-    /// Identifiers with commas between them, as in `SIGNET_KEY`.
-    pub fn list(text: &str) -> Result<Vec<Self>, String> {
-        text.split(',').map(|part| part.trim().parse()).collect()
-    }
-
-    /// The identifier without the version.
-    #[must_use]
-    pub fn without_version(&self) -> String {
-        format!("{}keys/{}", self.vault, self.name)
-    }
-
-    /// Whether an identifier names a version of this key, whichever is pinned. Key Vault takes names in any case.
-    #[must_use]
-    pub fn has(&self, kid: &str) -> bool {
-        kid.parse::<Self>().is_ok_and(|other| {
-            other.version.is_some() && other.vault == self.vault && other.name.eq_ignore_ascii_case(&self.name)
-        })
-    }
-
-    /// The vault's name, as Azure CLI takes it.
-    #[must_use]
-    pub fn vault_name(&self) -> &str {
-        self.vault.host_str().unwrap_or_default().split('.').next().unwrap_or_default()
-    }
-}
-
-impl FromStr for KeyIdentifier {
-    type Err = String;
-
-    /// Names and versions are letters, digits and hyphens: they go into paths unescaped.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let shape = || {
-            format!("{text} is no key: it must have the form https://{{vault}}/keys/{{name}}, with /{{version}} or not")
-        };
-        let url = Url::parse(text).map_err(|_| shape())?;
-        let is_bare =
-            url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
-        let is_name = |part: &str| {
-            (1..=127).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        };
-        let segments: Vec<&str> = url.path().trim_start_matches('/').split('/').collect();
-        let (name, version) = match *segments.as_slice() {
-            ["keys", name] => (name, None),
-            ["keys", name, version] => (name, Some(version)),
-            _ => return Err(shape()),
-        };
-        if url.scheme() != "https" || !is_bare || !is_name(name) || !version.is_none_or(is_name) {
-            return Err(shape());
-        }
-        let (name, version) = (name.to_owned(), version.map(str::to_owned));
-        let mut vault = url;
-        vault.set_path("/");
-        Ok(Self { vault, name, version })
-    }
-}
 
 /// One version of a key.
 #[derive(Clone, Debug)]
@@ -262,39 +189,6 @@ fn public_half(jwk: JsonWebKey) -> Result<PublicKey, KeyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_are_in_a_list_with_versions_or_without() {
-        let keys =
-            KeyIdentifier::list("https://a.vault.azure.net/keys/k, https://b.vault.azure.net/keys/k-2/0f").unwrap();
-        assert_eq!((keys[0].name.as_str(), &keys[0].version), ("k", &None));
-        assert_eq!((keys[1].vault.as_str(), keys[1].version.as_deref()), ("https://b.vault.azure.net/", Some("0f")));
-        assert_eq!(keys[1].without_version(), "https://b.vault.azure.net/keys/k-2");
-        assert_eq!(keys[1].vault_name(), "b");
-        for (kid, expected) in [
-            ("https://b.vault.azure.net/keys/K-2/1e", true),
-            ("https://b.vault.azure.net/keys/k-2", false),
-            ("https://a.vault.azure.net/keys/k-2/1e", false),
-            ("https://b.vault.azure.net/keys/k/1e", false),
-            ("1e", false),
-        ] {
-            assert_eq!(keys[1].has(kid), expected, "{kid}");
-        }
-        for text in [
-            "",
-            "k",
-            "http://a.vault.azure.net/keys/k",
-            "https://a.vault.azure.net/secrets/k",
-            "https://a.vault.azure.net/keys",
-            "https://a.vault.azure.net/keys/k/1/2",
-            "https://a.vault.azure.net/keys/k_1",
-            "https://u@a.vault.azure.net/keys/k",
-            "https://a.vault.azure.net/keys/k?x=1",
-            "https://a.vault.azure.net/keys/k,",
-        ] {
-            assert!(KeyIdentifier::list(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn the_version_that_signs_is_the_handlers() {

@@ -2,9 +2,13 @@
 
 mod pull;
 
-use std::{ops::RangeInclusive, path::Path, str::FromStr, time::Duration};
+use std::{ops::RangeInclusive, path::Path, time::Duration};
 
-use signet_azure::{identity::Source, roots::Roots};
+use signet_azure::{
+    identity::Source,
+    names::{KeyIdentifier, container_url, container_urls, https_url, queue_name},
+    roots::Roots,
+};
 use signet_core::{algorithm::Algorithm, format::Format};
 use url::Url;
 
@@ -63,15 +67,6 @@ pub(crate) struct Settings {
     pub(crate) telemetry: telemetry::Settings,
 }
 
-/// A key in a vault: `https://{vault}/keys/{name}`, with `/{version}` to pin one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct KeyIdentifier {
-    /// `https://{vault}/`
-    pub(crate) vault: Url,
-    pub(crate) name: String,
-    pub(crate) version: Option<String>,
-}
-
 impl Settings {
     /// Reads every setting for the Functions host, and the port that it calls.
     ///
@@ -102,8 +97,12 @@ impl Settings {
         let mut mistakes = Mistakes(Vec::new());
 
         let door = door(&mut mistakes, &given);
-        let keys =
-            mistakes.required(KEY, given(KEY), "such as https://myvault.vault.azure.net/keys/mykey", key_identifiers);
+        let keys = mistakes.required(
+            KEY,
+            given(KEY),
+            "such as https://myvault.vault.azure.net/keys/mykey",
+            KeyIdentifier::list,
+        );
         let results = mistakes.required(
             RESULTS,
             given(RESULTS),
@@ -238,88 +237,6 @@ impl Mistakes {
             None => self.take(name, Err(format!("is missing: {example}"))),
         }
     }
-}
-
-/// Key identifiers with commas between them, each in a vault of its own: two keys of one vault would share its limits.
-fn key_identifiers(text: &str) -> Result<Vec<KeyIdentifier>, String> {
-    let mut keys: Vec<KeyIdentifier> = Vec::new();
-    for part in text.split(',').map(str::trim) {
-        let key: KeyIdentifier = part.parse()?;
-        if keys.iter().any(|known| known.vault == key.vault) {
-            return Err(format!("names two keys in {}; several must be in different vaults", key.vault));
-        }
-        keys.push(key);
-    }
-    Ok(keys)
-}
-
-impl FromStr for KeyIdentifier {
-    type Err = String;
-
-    /// Names and versions are letters, digits and hyphens: they go into paths unescaped.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let url = https_url(text)?;
-        let shape =
-            || "must have the form https://{vault}/keys/{name} or https://{vault}/keys/{name}/{version}".to_owned();
-        let is_name = |part: &str| {
-            (1..=127).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        };
-        let segments: Vec<&str> = url.path().trim_start_matches('/').split('/').collect();
-        let (name, version) = match *segments.as_slice() {
-            ["keys", name] => (name, None),
-            ["keys", name, version] => (name, Some(version)),
-            _ => return Err(shape()),
-        };
-        if !is_name(name) || !version.is_none_or(is_name) {
-            return Err(shape());
-        }
-        let mut vault = url.clone();
-        vault.set_path("/");
-        Ok(Self { vault, name: name.to_owned(), version: version.map(str::to_owned) })
-    }
-}
-
-/// An absolute `https` URL without user information, query or fragment.
-fn https_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("is no URL ({error})"))?;
-    if url.scheme() != "https" || url.host_str().is_none_or(str::is_empty) {
-        return Err("must be an https:// URL".to_owned());
-    }
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err("must have no user, query (no SAS is needed) or fragment".to_owned());
-    }
-    Ok(url)
-}
-
-fn container_url(text: &str) -> Result<Url, String> {
-    let mut url = https_url(text)?;
-    let path = url.path().trim_end_matches('/').to_owned();
-    if path.is_empty() || path.split('/').skip(1).any(str::is_empty) {
-        return Err("must be a container's URL: https://{account}/{container}".to_owned());
-    }
-    url.set_path(&path);
-    Ok(url)
-}
-
-/// Container URLs with commas between them.
-fn container_urls(list: &str) -> Result<Vec<Url>, String> {
-    let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
-    parts.map(|part| container_url(part).map_err(|mistake| format!("{mistake}, each of them"))).collect()
-}
-
-/// Queue names as the service has them: 3 to 63 lower-case letters, digits and single hyphens. The poison queue's name
-/// is seven characters longer and has the same limit.
-fn queue_name(name: &str) -> Result<String, String> {
-    let allowed = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if !(3..=56).contains(&name.len())
-        || !allowed
-        || name.starts_with('-')
-        || name.ends_with('-')
-        || name.contains("--")
-    {
-        return Err("must be a queue's name: 3 to 56 lower-case letters, digits and single hyphens".to_owned());
-    }
-    Ok(name.to_owned())
 }
 
 fn beside(container: &Url, name: &str) -> Url {

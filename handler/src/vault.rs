@@ -8,14 +8,17 @@ use azure_security_keyvault_keys::{
     models::{Key, KeyAttributes, KeyClientGetKeyOptions, KeyClientSignOptions, SignParameters, SignatureAlgorithm},
 };
 use futures::TryStreamExt;
-use signet_azure::identity::{Credential, Identity};
+use signet_azure::{
+    identity::{Credential, Identity},
+    names::KeyIdentifier,
+};
 use signet_core::{
     algorithm::Algorithm,
     draft::SigningKey,
     key::{Curve, KeyError, PublicKey},
 };
 
-use crate::{settings::KeyIdentifier, telemetry::Telemetry};
+use crate::telemetry::Telemetry;
 
 /// One key of one vault.
 pub(crate) struct Vault {

@@ -20,10 +20,10 @@ use std::{
 use azure_core::http::Url;
 use clap::Args;
 use futures::future::join_all;
-use signet_azure::roots::Roots;
+use signet_azure::{names::KeyIdentifier, roots::Roots};
 
 use self::{identity::Principal, network::Answer, places::Places, report::Report, rights::Asker, storage::Need};
-use crate::{key_set::KeySet, remote::Remote, settings, vault::KeyIdentifier};
+use crate::{key_set::KeySet, remote::Remote, settings};
 
 const STORAGE: &str = "https://storage.azure.com";
 /// Of a vault that does not say otherwise.

@@ -9,6 +9,7 @@ use azure_core::time::OffsetDateTime;
 use clap::Args;
 use futures::future::try_join_all;
 use serde_json::{Value, json};
+use signet_azure::names::KeyIdentifier;
 use signet_core::jwks::{JwkSet, thumbprint};
 use time::format_description::well_known::Rfc3339;
 
@@ -18,7 +19,7 @@ use crate::{
     remote::Remote,
     settings::{self, Error},
     table, text,
-    vault::{KeyIdentifier, KeyVersion, State, Timeline},
+    vault::{KeyVersion, State, Timeline},
 };
 
 /// What to do with the keys.
@@ -37,7 +38,7 @@ pub struct Options {
 
 /// Shows each key of `SIGNET_KEY`: exit 0 if all enabled versions are published, 1 if one is not, 2 if a key is not there.
 pub async fn run(options: &Options) -> Result<ExitCode, Error> {
-    let keys = KeyIdentifier::list(&settings::required("SIGNET_KEY")?).map_err(|why| format!("SIGNET_KEY: {why}"))?;
+    let keys = KeyIdentifier::list(&settings::required("SIGNET_KEY")?).map_err(|why| format!("SIGNET_KEY {why}"))?;
     let remote = Remote::new()?;
     let key_set = KeySet::of(&settings::required_url("SIGNET_RESULTS")?, &remote)?;
     if let Some(kid) = &options.unpublish {

@@ -5,7 +5,7 @@ use azure_security_keyvault_keys::{
     KeyClient,
     models::{KeyClientSignOptions, KeyRotationPolicyAction, SignParameters},
 };
-use signet_azure::failure::Failure;
+use signet_azure::{failure::Failure, names::KeyIdentifier};
 use signet_core::{algorithm::Algorithm, jwks::JwkSet, key::PublicKey};
 
 use super::{
@@ -19,7 +19,7 @@ use crate::{
     key_set::Publication,
     moment,
     remote::patiently,
-    vault::{self, KeyIdentifier, KeyVersion, Timeline},
+    vault::{self, KeyVersion, Timeline},
 };
 
 /// What is signed to see whether that is allowed: a digest of words that no format signs.

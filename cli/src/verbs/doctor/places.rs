@@ -7,15 +7,15 @@
 use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use azure_core::http::Url;
-use signet_azure::identity::Source;
+use signet_azure::{
+    identity::Source,
+    names::{KeyIdentifier, container_url, container_urls, https_url, queue_name},
+};
 use signet_core::{algorithm::Algorithm, format::Format};
 use tokio::{process::Command, time::timeout};
 
 use super::report::Report;
-use crate::{
-    settings::{self, given},
-    vault::KeyIdentifier,
-};
+use crate::settings::{self, given};
 
 const PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
 const HEALTH: &str = "SIGNET_HEALTH";
@@ -52,15 +52,15 @@ impl Places {
             .required("SIGNET_KEY", "such as https://myvault.vault.azure.net/keys/mykey", KeyIdentifier::list)
             .unwrap_or_default();
         places.results =
-            places.required("SIGNET_RESULTS", "such as https://myaccount.blob.core.windows.net/signed", container);
+            places.required("SIGNET_RESULTS", "such as https://myaccount.blob.core.windows.net/signed", container_url);
         places.rejected = match given("SIGNET_REJECTED") {
-            Some(_) => places.required("SIGNET_REJECTED", "", container),
+            Some(_) => places.required("SIGNET_REJECTED", "", container_url),
             None => settings::rejected_container().ok().filter(|_| places.results.is_some()),
         };
         if places.results.is_some() && places.results == places.rejected {
             places.mistakes.push("SIGNET_REJECTED must be another container than SIGNET_RESULTS".to_owned());
         }
-        places.sources = places.optional("SIGNET_SOURCES", containers).unwrap_or_default();
+        places.sources = places.optional("SIGNET_SOURCES", container_urls).unwrap_or_default();
         places.queue = places.required("SIGNET_QUEUE", "the name of the work queue", queue_name);
         let service = "such as https://myaccount.queue.core.windows.net";
         places.queue_service = places.required("WorkQueue__queueServiceUri", service, https_url);
@@ -160,56 +160,12 @@ fn number(text: &str, least: u64, most: u64) -> Result<u64, String> {
     parsed.ok_or_else(|| format!("must be a whole number from {least} to {most}"))
 }
 
-fn https_url(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error| format!("is no URL ({error})"))?;
-    if url.scheme() != "https" || url.host_str().is_none_or(str::is_empty) {
-        return Err("must be an https:// URL".to_owned());
-    }
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err("must have no user, query (no SAS is needed) or fragment".to_owned());
-    }
-    Ok(url)
-}
-
-fn container(text: &str) -> Result<Url, String> {
-    let mut url = https_url(text)?;
-    let path = url.path().trim_end_matches('/').to_owned();
-    if path.is_empty() {
-        return Err("must be a container's URL: https://{account}/{container}".to_owned());
-    }
-    url.set_path(&path);
-    Ok(url)
-}
-
-fn containers(list: &str) -> Result<Vec<Url>, String> {
-    list.split(',').map(str::trim).filter(|part| !part.is_empty()).map(container).collect()
-}
-
-fn queue_name(name: &str) -> Result<String, String> {
-    let is_part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    if (3..=56).contains(&name.len()) && name.split('-').all(is_part) {
-        return Ok(name.to_owned());
-    }
-    Err("must be a queue's name: 3 to 56 lower-case letters, digits and single hyphens".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn forms_are_the_handlers() {
-        for name in ["work", "a-b-1", "abc"] {
-            assert_eq!(queue_name(name).as_deref(), Ok(name));
-        }
-        for name in ["ab", "Work", "a--b", "-ab", "ab-", &"x".repeat(57)] {
-            assert!(queue_name(name).is_err(), "{name}");
-        }
-        assert_eq!(container("https://a.blob.core.windows.net/c/").unwrap().path(), "/c");
-        for url in ["https://a.blob.core.windows.net/", "http://a/c", "https://a/c?sig=x", "https://u:p@a/c", "c"] {
-            assert!(container(url).is_err(), "{url}");
-        }
+    fn numbers_have_bounds() {
         assert_eq!((number("240", 1, 240), number("241", 1, 240).is_err()), (Ok(240), true));
-        assert_eq!(containers("https://a/c, https://b/d,").unwrap().len(), 2);
     }
 }

@@ -1,15 +1,13 @@
 //! What stands in the key set without an enabled version behind it: verifiers trust it all the same.
 
 use serde_json::{Value, json};
+use signet_azure::names::KeyIdentifier;
 use signet_core::{
     jwks::{Jwk, JwkSet, thumbprint},
     key::PublicKey,
 };
 
-use crate::{
-    table, text,
-    vault::{KeyIdentifier, Timeline},
-};
+use crate::{table, text, vault::Timeline};
 
 /// Why no enabled version of a key in `SIGNET_KEY` is behind a key of the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

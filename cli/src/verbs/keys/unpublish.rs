@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use serde_json::json;
+use signet_azure::names::KeyIdentifier;
 
 use crate::{
     key_set::{KeySet, Publication},
     remote::Remote,
     settings::Error,
     text,
-    vault::{KeyIdentifier, KeyVersion, Timeline},
+    vault::{KeyVersion, Timeline},
 };
 
 /// Takes a key out by its whole name: exit 0 when it is not in the set, whether or not it was.

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use serde_json::json;
+use signet_azure::names::KeyIdentifier;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{NoVerdict, Verdict};
-use crate::{remote::Fetched, vault::KeyIdentifier};
+use crate::remote::Fetched;
 
 /// What is known beside the signature. None of it is signed.
 #[derive(Debug, Default)]
