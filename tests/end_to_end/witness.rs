@@ -2,6 +2,7 @@
 //! is done, and may never get there.
 
 use std::{
+    cell::RefCell,
     fmt::Write as _,
     io::Write as _,
     ops::Deref,
@@ -34,7 +35,8 @@ impl Deref for Witness {
 impl Drop for Witness {
     fn drop(&mut self) {
         if panicking() {
-            tell(&statement(&self.0));
+            // What failed stands last, next to the word of the harness that it did.
+            tell(&format!("{}{}", statement(&self.0), PANIC.take()));
         }
     }
 }
@@ -54,10 +56,16 @@ fn statement(host: &Host) -> String {
     statement
 }
 
+thread_local! {
+    /// What the test of this thread failed with.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
 fn tell_panics_at_once() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         tell(&panic.to_string());
+        PANIC.replace(panic.to_string());
         usual(panic);
     }));
 }
@@ -70,5 +78,5 @@ fn tell(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{name}: {}", text.trim_end());
 }
 
-const LINES: usize = 40;
+const LINES: usize = 10;
 const INVOCATIONS: usize = 10;
