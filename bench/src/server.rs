@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    net::Ipv4Addr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,10 +14,9 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
-use signet::local::listener::Service;
+use signet::local::listener::{Service, listen};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
     task::JoinHandle,
     time::sleep,
 };
@@ -64,7 +62,7 @@ pub struct Server {
 impl Server {
     /// Listens on a free port, over TLS where there is a configuration.
     pub async fn start(tls: Option<Arc<ServerConfig>>, delay: Delay, service: Arc<dyn Service>) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|e| Error::new("a port", e))?;
+        let listener = listen(0).map_err(|e| Error::new("a port", e))?;
         let port = listener.local_addr().map_err(|e| Error::new("a port", e))?.port();
         let tls = tls.map(TlsAcceptor::from);
         let accepting = tokio::spawn(async move {

@@ -8,12 +8,19 @@ use std::{
 };
 
 use futures::future::join_all;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::{
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        signal::{Signal, kill},
+    },
+    unistd::Pid,
+};
 use signet::local::tap::{Action, Fault};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     task::JoinSet,
+    time::timeout,
 };
 
 use crate::{
@@ -24,6 +31,8 @@ use crate::{
 const AT_ONCE: usize = 10_000;
 /// `SIGNET_CONCURRENCY`, and those that may wait for a place.
 const TAKEN: usize = 64 + 512;
+/// Connections at once that all find a place, and more than wait to be accepted by default.
+const BURST: usize = 500;
 /// What all of it may cost.
 const LIMIT_KIB: u64 = 48 * 1024;
 
@@ -115,9 +124,18 @@ async fn a_host_that_is_slow_or_gone_leaves_nothing_behind() {
             Connection::open(port).await.write(part).await;
         }
     }
+    let slowly = Fault::new(Action::Delay(Duration::from_secs(1))).method("POST").path("/sign");
+    world.deployment.taps.vault.fail(slowly);
+    let signed = world.sign_requests();
+    let mut under_way = Vec::new();
     for _ in 0..20 {
-        Connection::open(port).await.write(format!("{head}{body}").as_bytes()).await;
+        let mut connection = Connection::open(port).await;
+        connection.write(format!("{head}{body}").as_bytes()).await;
+        under_way.push(connection);
     }
+    eventually("an item under way", async || (world.sign_requests() > signed).then_some(())).await;
+    drop(under_way);
+    world.deployment.taps.vault.heal();
     // The items' own connections are kept for the next ones: up to 64 to the vault, and as many to storage.
     let are_closed = async || (descriptors(&world) <= before + 128).then_some(());
     eventually("the end of the connections", are_closed).await;
@@ -137,7 +155,7 @@ async fn connections_above_the_limit_are_turned_away_with_an_answer() {
     eventually("an answer to one that asked nothing", async || {
         let mut stream = open().await;
         let read = stream.read_to_string(&mut answer);
-        tokio::time::timeout(Duration::from_secs(1), read).await.is_ok_and(|read| read.is_ok()).then_some(())
+        timeout(Duration::from_secs(1), read).await.is_ok_and(|read| read.is_ok()).then_some(())
     })
     .await;
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("overloaded"), "{answer}");
@@ -147,6 +165,31 @@ async fn connections_above_the_limit_are_turned_away_with_an_answer() {
         (answer.status == 200).then_some(())
     })
     .await;
+}
+
+/// A machine that stands still for a moment holds up nothing but that moment: what the host opens meanwhile waits to be accepted,
+/// and is not left to the system to try again, which takes up to a minute.
+#[tokio::test]
+async fn a_burst_of_connections_waits_while_nothing_moves() {
+    allow_connections();
+    let world = World::start().await;
+    let port = world.host.port();
+    let pid = Pid::from_raw(world.host.pid().expect("a handler").try_into().expect("a process id"));
+
+    kill(pid, Signal::SIGSTOP).expect("a signal");
+    let opening = join_all((0..BURST).map(|_| Connection::open(port)));
+    let opened = timeout(Duration::from_millis(900), opening).await;
+    kill(pid, Signal::SIGCONT).expect("a signal");
+
+    let mut burst = opened.expect("room for a burst: a connection that is tried again takes a second");
+    for connection in &mut burst {
+        connection.send("GET", "/", b"").await;
+    }
+    let begun = Instant::now();
+    for mut connection in burst {
+        assert_eq!(connection.answer().await.status, 200);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 fn item(number: usize) -> String {

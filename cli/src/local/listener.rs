@@ -24,7 +24,7 @@ use rustls::ServerConfig;
 use socket2::{SockRef, Socket};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Notify,
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
@@ -63,7 +63,7 @@ impl Listener {
         tap: Tap,
         service: Arc<dyn Service>,
     ) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| {
+        let listener = listen(port).map_err(|error| {
             io::Error::new(
                 error.kind(),
                 format!("{name} cannot listen on 127.0.0.1:{port}: {error}; choose another port"),
@@ -98,6 +98,16 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.accepting.abort();
     }
+}
+
+/// Listens on a port of 127.0.0.1 (0: one that is free) as services do, for which a burst of connections is nothing: with the
+/// standard library's backlog of 128, the system would take seconds over what is beyond.
+pub fn listen(port: u16) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    socket.listen(4096)
 }
 
 #[derive(Clone)]

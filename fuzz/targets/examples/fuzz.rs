@@ -79,7 +79,13 @@ impl Campaign {
         let mut fuzzer = cargo_fuzz("run", target)
             .args([corpus.as_str(), &seeds, "--"])
             // Time on the wall, of a machine that others use as well: what is slow in itself, the tests notice.
-            .args(["-rss_limit_mb=2048", "-max_len=65536", "-timeout=100", "-print_final_stats=1"])
+            .args([
+                "-rss_limit_mb=2048",
+                "-max_len=65536",
+                "-timeout=100",
+                "-report_slow_units=100",
+                "-print_final_stats=1",
+            ])
             .arg(format!("-dict=fuzz/dictionaries/{dictionary}.dict"))
             .arg(format!("-max_total_time={seconds}"))
             .stderr(Stdio::piped())

@@ -1,6 +1,11 @@
 //! The host's connections: so many are served, those above are answered 503 at once, and none is held for ever.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -10,7 +15,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
     time::{sleep, timeout},
 };
@@ -23,16 +28,29 @@ const READ_BUFFER: usize = 32 * 1024;
 /// So many connections are being told at a time that there is no place for them; the system keeps the others waiting.
 const TURNED_AWAY: usize = 1024;
 const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Connections that wait to be accepted, as far as the system allows. One too many is not refused: its client believes in it, and
+/// the system tries again after seconds, so the 128 of the standard library make a burst take up to a minute.
+const BACKLOG: u32 = 4096;
 
 /// Listens on the host's port. A restarted handler gets the port of the one before, so a busy port is tried again.
 pub(crate) async fn listen(port: u16) -> io::Result<TcpListener> {
     for _ in 0..50 {
-        match TcpListener::bind(("127.0.0.1", port)).await {
+        match try_listen(port) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => sleep(Duration::from_millis(100)).await,
             outcome => return outcome,
         }
     }
-    TcpListener::bind(("127.0.0.1", port)).await
+    try_listen(port)
+}
+
+fn try_listen(port: u16) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    // The port is free though connections of the handler before linger. Windows needs no such word, and would share the port
+    // with whoever listens there.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves so many connections at once, for ever; none of them longer without a request's head than `patience`.
