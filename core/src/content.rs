@@ -122,6 +122,12 @@ impl Source {
     }
 }
 
+/// A URL that may be a blob's. What is no HTTP is none: a `file` URL, for one, may mean something else once it was written out and
+/// read again.
+pub(crate) fn blob_url(text: &str) -> Option<Url> {
+    Url::parse(text).ok().filter(|url| matches!(url.scheme(), "https" | "http"))
+}
+
 fn is_bare(url: &Url) -> bool {
     url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none()
 }

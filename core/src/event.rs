@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::{
-    content::Source,
+    content::{Source, blob_url},
     json::{self, Members},
     rejection::{Reason, Rejection},
 };
@@ -60,8 +60,8 @@ pub fn parse(members: &Members<'_>) -> Result<BlobCreated, Rejection> {
             "`{api}` creates an empty file; the event of its last write is the one to sign"
         )));
     }
-    let url = data.string("url").and_then(|url| url.parse().ok()).map(blob_endpoint);
-    let url: Url = url.ok_or_else(|| invalid("the event's `data.url` is missing, or no URL"))?;
+    let url = data.string("url").and_then(|url| blob_url(&url)).map(blob_endpoint);
+    let url = url.ok_or_else(|| invalid("the event's `data.url` is missing, or no https:// URL"))?;
     let id = blob_id(&url).ok_or_else(|| invalid("the event's `data.url` names no blob in a container"))?;
     if let Some(subject) = members.string("subject")
         && let Some(named) = id_of_subject(&subject)

@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
-use url::Url;
 
 use crate::{
     algorithm::{Hash, hex, unhex},
     base64,
-    content::{Content, ContentName, Given, Predicate, Source},
+    content::{Content, ContentName, Given, Predicate, Source, blob_url},
     event::{self, parse_etag},
     format::Format,
     json::{self, Members},
@@ -278,8 +277,8 @@ fn parse_source(value: &str) -> Result<Source, Rejection> {
         let name: String = name.chars().take(64).flat_map(char::escape_default).collect();
         return Err(invalid_item(format!("unknown member `{name}` in `source`; there are url, etag, versionId")));
     }
-    let url = members.string("url").and_then(|url| Url::parse(&url).ok());
-    let url = url.ok_or_else(|| invalid_item("`source` must have a `url`, that of a blob"))?;
+    let url = members.string("url").and_then(|url| blob_url(&url));
+    let url = url.ok_or_else(|| invalid_item("`source` must have a `url`, the https:// URL of a blob"))?;
     let etag = members.value("etag").map(|etag| {
         parse_etag(etag)
             .ok_or_else(|| invalid_item("`etag` in `source` must be an entity tag, as the service gives it"))

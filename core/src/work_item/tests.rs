@@ -95,6 +95,7 @@ fn each_mistake_has_its_reason_and_names_the_thing() {
         (r#"{"source":{"url":"https://a/b?sig=x"}}"#, Reason::SourceForbidden, "query"),
         (r#"{"source":{"url":"https://u:p@a/b"}}"#, Reason::SourceForbidden, "user"),
         (r#"{"source":{"url":"a/b"}}"#, Reason::InvalidWorkItem, "`url`"),
+        (r#"{"source":{"url":"file://a./\\//y:"}}"#, Reason::InvalidWorkItem, "https://"),
         (r#"{"source":{}}"#, Reason::InvalidWorkItem, "`url`"),
         (r#"{"source":"https://a/b"}"#, Reason::InvalidWorkItem, "`source`"),
         (r#"{"source":{"url":"https://a/b","eTag":"x"}}"#, Reason::InvalidWorkItem, "`eTag`"),

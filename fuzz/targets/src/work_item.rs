@@ -99,6 +99,7 @@ fn check_given(item: &WorkItem, given: &Given) {
 fn check_source(item: &WorkItem, source: &Source) {
     assert_eq!(item.content_name(), None);
     let url = &source.url;
+    assert!(matches!(url.scheme(), "https" | "http"), "{url}");
     assert!(url.username().is_empty() && url.password().is_none(), "{url}");
     assert!(url.query().is_none() && url.fragment().is_none(), "{url}");
     let is_tag = |tag: &String| {
