@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<()> {
     let root = AppRoot::find().map_err(|e| Error::new("the checkout", e))?;
     let plan = if arguments.quick { Plan::quick() } else { Plan::full() };
-    let services = Arc::new(Services::start().await?);
+    let services = Arc::new(Services::start()?);
     let mut found = Found::default();
     let mut versions = BTreeMap::new();
     let mut apps = Vec::new();

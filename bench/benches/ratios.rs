@@ -55,7 +55,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
         eprintln!("  taskset is missing (it is part of util-linux): nothing is measured on one core");
         plan.one_core = Duration::ZERO;
     }
-    let services = Services::start().await?;
+    let services = Services::start()?;
     let mut samples = Samples::default();
     let mut versions = BTreeMap::new();
     let mut apps = Vec::new();

@@ -73,10 +73,10 @@ impl Check {
         let blob = Storage(Proxy::new("blob", port(&settings["SIGNET_RESULTS"])?, upstream.clone()));
         let queue = Storage(Proxy::new("queue", port(&settings[QUEUE_SERVICE])?, upstream));
         let aliases = [
-            Server::start(Some(tls.clone()), Delay::default(), Arc::new(vault)).await?,
+            Server::start(Some(tls.clone()), Delay::default(), Arc::new(vault))?,
             // Azurite takes the account from the path where the host is `localhost`.
-            Server::start(Some(tls.clone()), Delay::default(), Arc::new(blob)).await?,
-            Server::start(Some(tls), Delay::default(), Arc::new(queue)).await?,
+            Server::start(Some(tls.clone()), Delay::default(), Arc::new(blob))?,
+            Server::start(Some(tls), Delay::default(), Arc::new(queue))?,
         ];
         Ok(Self { deployment, settings, aliases, files, _directory: directory })
     }

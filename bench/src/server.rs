@@ -61,7 +61,7 @@ pub struct Server {
 
 impl Server {
     /// Listens on a free port, over TLS where there is a configuration.
-    pub async fn start(tls: Option<Arc<ServerConfig>>, delay: Delay, service: Arc<dyn Service>) -> Result<Self> {
+    pub fn start(tls: Option<Arc<ServerConfig>>, delay: Delay, service: Arc<dyn Service>) -> Result<Self> {
         let listener = listen(0).map_err(|e| Error::new("a port", e))?;
         let port = listener.local_addr().map_err(|e| Error::new("a port", e))?.port();
         let tls = tls.map(TlsAcceptor::from);

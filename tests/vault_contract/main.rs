@@ -15,7 +15,7 @@ mod target;
 /// The local vault, over TLS, as the handler meets it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_local_vault_keeps_the_contract() {
-    checks::hold(local::start().await).await;
+    checks::hold(local::start()).await;
 }
 
 /// Lowkey Vault is another's work from the same documents: a second opinion on what they say.

@@ -72,7 +72,7 @@ pub async fn measure(apps: &[App], services: &Arc<Services>, plan: Plan) -> Resu
     let mut idle = JoinSet::new();
     for app in apps {
         // Services of its own, so that all their requests are its.
-        let own = Services::start().await?;
+        let own = Services::start()?;
         let app = trusting(app, &own);
         let (settings, queue) = on_a_new_queue(&own, app.contender);
         let (process, _) = first_result(&app, &own, &settings, &queue).await?;

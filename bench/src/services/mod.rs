@@ -57,8 +57,8 @@ pub struct Services {
 
 impl Services {
     /// Starts all of them on free ports.
-    pub async fn start() -> Result<Self> {
-        Self::with(Issuer::new(), Arc::new(Vault::new())).await
+    pub fn start() -> Result<Self> {
+        Self::with(Issuer::new(), Arc::new(Vault::new()))
     }
 
     /// The same with the local vault, a key of this kind, and the limits that Key Vault documents.
@@ -66,10 +66,10 @@ impl Services {
         let issuer = Issuer::new();
         let vault = Arc::new(LocalVault::new(issuer.clone(), key).await?);
         let service: Arc<LocalVault> = Arc::clone(&vault);
-        Ok((Self::with(issuer, service).await?, vault))
+        Ok((Self::with(issuer, service)?, vault))
     }
 
-    async fn with(issuer: Issuer, vault: Arc<dyn Service>) -> Result<Self> {
+    fn with(issuer: Issuer, vault: Arc<dyn Service>) -> Result<Self> {
         let directory = tempfile::tempdir().map_err(|e| Error::new("a directory", e))?;
         let certificates = Certificates::generate(&LOCAL_NAMES).map_err(|e| Error::new("certificates", e))?;
         let files = certificates.write_to(directory.path()).map_err(|e| Error::new("certificates", e))?;
@@ -82,10 +82,10 @@ impl Services {
         let queues = Arc::new(Queues::default());
         let queue_service: Arc<Queues> = Arc::clone(&queues);
         Ok(Self {
-            vault_server: Server::start(Some(tls.clone()), delay.clone(), vault).await?,
-            blob_server: Server::start(Some(tls.clone()), delay.clone(), service).await?,
-            queue_server: Server::start(Some(tls), delay.clone(), queue_service).await?,
-            identity_server: Server::start(None, delay.clone(), Arc::new(identity)).await?,
+            vault_server: Server::start(Some(tls.clone()), delay.clone(), vault)?,
+            blob_server: Server::start(Some(tls.clone()), delay.clone(), service)?,
+            queue_server: Server::start(Some(tls), delay.clone(), queue_service)?,
+            identity_server: Server::start(None, delay.clone(), Arc::new(identity))?,
             delay,
             blobs,
             queues,

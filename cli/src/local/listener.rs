@@ -55,8 +55,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on a port (0: one that is free) and serves from then on.
-    pub async fn start(
+    /// Listens on a port (0: one that is free) and serves from then on, in the runtime that it is called in.
+    pub fn start(
         name: &'static str,
         tls: Option<Arc<ServerConfig>>,
         port: u16,

@@ -157,19 +157,19 @@ mod tests {
         front: Listener,
     }
 
-    async fn bench() -> Bench {
+    fn bench() -> Bench {
         let certificates = Certificates::generate(&LOCAL_NAMES).unwrap();
         let behind = Tap::new();
         let tls = certificates.server_config().unwrap();
-        let upstream = Listener::start("upstream", Some(tls), 0, behind.clone(), Arc::new(Mirror)).await.unwrap();
+        let upstream = Listener::start("upstream", Some(tls), 0, behind.clone(), Arc::new(Mirror)).unwrap();
         let proxy = Proxy::new("upstream", upstream.port(), certificates.client_config().unwrap());
-        let front = Listener::start("proxy", None, 0, Tap::new(), Arc::new(proxy)).await.unwrap();
+        let front = Listener::start("proxy", None, 0, Tap::new(), Arc::new(proxy)).unwrap();
         Bench { behind, upstream, front }
     }
 
     #[tokio::test]
     async fn requests_arrive_as_they_were_sent() {
-        let bench = bench().await;
+        let bench = bench();
         let request = Request::put("/acct/c/a%2Fb%20c?comp=block&x=%2B")
             .header("Host", "acct.blob.localhost:1")
             .header("Connection", "x-hop")
@@ -190,7 +190,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_empty_body_has_a_length_where_one_is_expected() {
-        let bench = bench().await;
+        let bench = bench();
         for (method, expected) in [("PUT", true), ("POST", true), ("GET", false), ("DELETE", false)] {
             let request = Request::builder().method(method).uri("/x").header("host", "h").header(CONTENT_LENGTH, 0);
             let request = request.body(Full::default()).unwrap();
@@ -202,7 +202,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_length_in_an_answer_to_head_is_kept() {
-        let bench = bench().await;
+        let bench = bench();
         let request = Request::head("/x").header("host", "h").body(Full::default()).unwrap();
         let response = TestClient::plain(bench.front.port()).await.send(request).await.unwrap();
         assert_eq!(response.headers()[CONTENT_LENGTH], "1234");
@@ -210,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_connection_serves_many_requests() {
-        let bench = bench().await;
+        let bench = bench();
         let mut client = TestClient::plain(bench.front.port()).await;
         for _ in 0..20 {
             assert_eq!(client.get("/x").await.unwrap().status(), 201);
@@ -220,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_is_gone_is_a_502_that_says_so() {
-        let bench = bench().await;
+        let bench = bench();
         bench.upstream.stop().await;
         let response = TestClient::plain(bench.front.port()).await.get("/x").await.unwrap();
         assert_eq!(response.status(), 502);

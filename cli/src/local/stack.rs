@@ -122,9 +122,9 @@ impl Deployment {
         let issuer = Issuer::new();
         let endpoint = IdentityEndpoint::new(issuer.clone());
         let identity_header = endpoint.secret().to_owned();
-        let identity = Listener::start("identity", None, 0, taps.identity.clone(), Arc::new(endpoint)).await;
+        let identity = Listener::start("identity", None, 0, taps.identity.clone(), Arc::new(endpoint));
         let vault = Vault::new(issuer.clone());
-        let vault_listener = vault.listen(tls.clone(), 0, taps.vault.clone()).await;
+        let vault_listener = vault.listen(tls.clone(), 0, taps.vault.clone());
         let proxy = |service: &'static str, port: u16| {
             let upstream = stack.certificates.client_config().map_err(|e| fault("certificates", e))?;
             Ok(Proxy::new(service, port, upstream))
@@ -137,20 +137,20 @@ impl Deployment {
         let queues: Arc<dyn Service> = Arc::new(receipts.watch(Arc::new(queues)));
         // Its connections live and die with the runtime that this deployment runs in.
         let transport = transport(&stack.roots);
-        let storage = async |blob_tap: &Tap, queue_tap: &Tap| {
-            let listen = async |name: &'static str, tap: &Tap, service: &Arc<dyn Service>| {
-                let listener = Listener::start(name, Some(tls.clone()), 0, tap.clone(), service.clone()).await;
+        let storage = |blob_tap: &Tap, queue_tap: &Tap| {
+            let listen = |name: &'static str, tap: &Tap, service: &Arc<dyn Service>| {
+                let listener = Listener::start(name, Some(tls.clone()), 0, tap.clone(), service.clone());
                 listener.map_err(|e| fault(name, e))
             };
-            let (blob, queue) = (listen("blob", blob_tap, &blobs).await?, listen("queue", queue_tap, &queues).await?);
+            let (blob, queue) = (listen("blob", blob_tap, &blobs)?, listen("queue", queue_tap, &queues)?);
             Ok(Storage::new(name, blob, queue, transport.clone()))
         };
         let deployment = Self {
             queue_name: name.to_owned(),
             identity: identity.map_err(|e| fault("the identity endpoint", e))?,
             vault_listener: vault_listener.map_err(|e| fault("the vault", e))?,
-            storage: storage(&taps.blob, &taps.queue).await?,
-            past_taps: storage(&Tap::new(), &Tap::new()).await?,
+            storage: storage(&taps.blob, &taps.queue)?,
+            past_taps: storage(&Tap::new(), &Tap::new())?,
             events,
             ledger,
             receipts,

@@ -37,10 +37,10 @@ struct Bench {
 }
 
 impl Bench {
-    async fn start() -> Self {
+    fn start() -> Self {
         let (tap, echo) = (Tap::new(), Echo::default());
         let done = echo.done.clone();
-        let listener = Listener::start("echo", None, 0, tap.clone(), Arc::new(echo)).await.unwrap();
+        let listener = Listener::start("echo", None, 0, tap.clone(), Arc::new(echo)).unwrap();
         Self { tap, done, listener }
     }
 
@@ -68,7 +68,7 @@ fn is_reset(error: &hyper::Error) -> bool {
 async fn tls_is_trusted_by_the_authority_only() {
     let certificates = Certificates::generate(&LOCAL_NAMES).unwrap();
     let tls = certificates.server_config().unwrap();
-    let listener = Listener::start("echo", Some(tls), 0, Tap::new(), Arc::new(Echo::default())).await.unwrap();
+    let listener = Listener::start("echo", Some(tls), 0, Tap::new(), Arc::new(Echo::default())).unwrap();
     for name in ["dev.vault.localhost", "localhost", "127.0.0.1", "acct.blob.localhost"] {
         let mut client = TestClient::tls(listener.port(), certificates.client_config().unwrap(), name).await.unwrap();
         assert_eq!(client.get("/x").await.unwrap().body(), "/x", "{name}");
@@ -81,7 +81,7 @@ async fn tls_is_trusted_by_the_authority_only() {
 
 #[tokio::test]
 async fn exchanges_are_listed_without_their_secrets() {
-    let bench = Bench::start().await;
+    let bench = Bench::start();
     let mut client = bench.client().await;
     let request = Request::post("/a%20b?x=1&sig=abc")
         .header("Authorization", "Bearer abc")
@@ -111,7 +111,7 @@ async fn exchanges_are_listed_without_their_secrets() {
 
 #[tokio::test]
 async fn a_fault_hits_what_it_names_as_often_as_it_says() {
-    let bench = Bench::start().await;
+    let bench = Bench::start();
     let mut client = bench.client().await;
     let action = Action::respond(429, &[("Retry-After", "7")], "slow down");
     let id = bench.tap.fail(Fault::new(action).method("get").path("/sign").skip(1).times(2));
@@ -131,7 +131,7 @@ async fn a_fault_hits_what_it_names_as_often_as_it_says() {
 
 #[tokio::test]
 async fn faults_can_ask_for_a_credential_or_for_its_absence() {
-    let bench = Bench::start().await;
+    let bench = Bench::start();
     let mut client = bench.client().await;
     bench.tap.fail(Fault::status(500).authenticated());
     assert_eq!(client.get("/").await.unwrap().status(), 200);
@@ -143,7 +143,7 @@ async fn faults_can_ask_for_a_credential_or_for_its_absence() {
 
 #[tokio::test]
 async fn a_reset_comes_before_or_after_the_work() {
-    let bench = Bench::start().await;
+    let bench = Bench::start();
     for (action, done) in [(Action::ResetBefore, 0), (Action::ResetAfter, 1)] {
         bench.tap.fail(Fault::new(action).times(1));
         let error = bench.client().await.get("/").await.unwrap_err();
@@ -159,7 +159,7 @@ async fn a_reset_under_tls_is_one_too() {
     let certificates = Certificates::generate(&LOCAL_NAMES).unwrap();
     let tap = Tap::new();
     let tls = certificates.server_config().unwrap();
-    let listener = Listener::start("echo", Some(tls), 0, tap.clone(), Arc::new(Echo::default())).await.unwrap();
+    let listener = Listener::start("echo", Some(tls), 0, tap.clone(), Arc::new(Echo::default())).unwrap();
     tap.fail(Fault::new(Action::ResetBefore));
     let mut client =
         TestClient::tls(listener.port(), certificates.client_config().unwrap(), "localhost").await.unwrap();
@@ -169,7 +169,7 @@ async fn a_reset_under_tls_is_one_too() {
 
 #[tokio::test]
 async fn a_truncated_answer_breaks_off_after_its_beginning() {
-    let bench = Bench::start().await;
+    let bench = Bench::start();
     bench.tap.fail(Fault::new(Action::Truncate { bytes: 3 }));
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(
         TcpStream::connect(bench.listener.address()).await.unwrap(),
@@ -187,7 +187,7 @@ async fn a_truncated_answer_breaks_off_after_its_beginning() {
 
 #[tokio::test]
 async fn an_answer_can_trickle() {
-    let bench = Bench::start().await;
+    let bench = Bench::start();
     bench.tap.fail(Fault::new(Action::Trickle { bytes: 3, pause: Duration::from_millis(30) }));
     let mut client = bench.client().await;
     let begun = Instant::now();
@@ -203,7 +203,7 @@ async fn an_answer_can_trickle() {
 
 #[tokio::test]
 async fn every_connection_can_be_reset_and_the_work_goes_on() {
-    let bench = Bench::start().await;
+    let bench = Bench::start();
     bench.tap.fail(Fault::new(Action::Delay(Duration::from_millis(200))).path("/slow"));
     let (mut idle, mut busy) = (bench.client().await, bench.client().await);
     idle.get("/").await.unwrap();
@@ -222,7 +222,7 @@ async fn every_connection_can_be_reset_and_the_work_goes_on() {
 
 #[tokio::test]
 async fn hanging_requests_go_on_when_healed() {
-    let bench = Bench::start().await;
+    let bench = Bench::start();
     let id = bench.tap.fail(Fault::new(Action::Hang));
     let mut client = bench.client().await;
     let waiting = tokio::spawn(async move { client.get("/").await.unwrap().status() });
@@ -237,7 +237,7 @@ async fn hanging_requests_go_on_when_healed() {
 
 #[tokio::test]
 async fn a_hanging_request_whose_client_left_is_never_done() {
-    let bench = Bench::start().await;
+    let bench = Bench::start();
     let id = bench.tap.fail(Fault::new(Action::Hang));
     let mut client = bench.client().await;
     assert!(timeout(Duration::from_millis(50), client.get("/")).await.is_err());
@@ -251,7 +251,7 @@ async fn a_hanging_request_whose_client_left_is_never_done() {
 
 #[tokio::test]
 async fn delayed_work_is_done_even_when_the_client_gives_up() {
-    let bench = Bench::start().await;
+    let bench = Bench::start();
     bench.tap.fail(Fault::new(Action::Delay(Duration::from_millis(100))));
     let mut client = bench.client().await;
     assert!(timeout(Duration::from_millis(30), client.get("/")).await.is_err());
@@ -265,7 +265,7 @@ async fn delayed_work_is_done_even_when_the_client_gives_up() {
 
 #[tokio::test]
 async fn a_good_answer_can_be_altered() {
-    let bench = Bench::start().await;
+    let bench = Bench::start();
     bench.tap.fail(Fault::new(Action::alter(|mut response| {
         response.headers_mut().insert("x-altered", HeaderValue::from_static("yes"));
         response.map(|body| [&body[..], b"!"].concat().into())
@@ -279,19 +279,19 @@ async fn a_good_answer_can_be_altered() {
 
 #[tokio::test]
 async fn a_stopped_listener_frees_its_port_and_ends_its_connections() {
-    let bench = Bench::start().await;
+    let bench = Bench::start();
     let mut client = bench.client().await;
     client.get("/").await.unwrap();
     let port = bench.listener.port();
     bench.listener.stop().await;
     assert!(client.get("/").await.is_err());
-    let again = Listener::start("echo", None, port, Tap::new(), Arc::new(Echo::default())).await.unwrap();
+    let again = Listener::start("echo", None, port, Tap::new(), Arc::new(Echo::default())).unwrap();
     assert_eq!(TestClient::plain(again.port()).await.get("/b").await.unwrap().body(), "/b");
 }
 
 #[tokio::test]
 async fn a_fault_can_be_for_one_host_of_several() {
-    let bench = Bench::start().await;
+    let bench = Bench::start();
     let mut client = bench.client().await;
     let id = bench.tap.fail(Fault::status(429).host("second"));
     let whole = bench.tap.fail(Fault::status(503).host("third.vault.localhost"));

@@ -81,8 +81,8 @@ impl Vault {
     }
 
     /// Serves the vaults on a port of 127.0.0.1 (0: one that is free), which then is part of every key identifier.
-    pub async fn listen(&self, tls: Arc<ServerConfig>, port: u16, tap: Tap) -> io::Result<Listener> {
-        let listener = Listener::start("vault", Some(tls), port, tap, Arc::new(self.clone())).await?;
+    pub fn listen(&self, tls: Arc<ServerConfig>, port: u16, tap: Tap) -> io::Result<Listener> {
+        let listener = Listener::start("vault", Some(tls), port, tap, Arc::new(self.clone()))?;
         self.inner.port.store(listener.port(), Ordering::Relaxed);
         Ok(listener)
     }

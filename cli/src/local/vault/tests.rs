@@ -320,7 +320,7 @@ async fn vaults_of_one_listener_have_their_own_keys_and_names() {
     let bench = Bench::new();
     let certificates = Certificates::generate(&LOCAL_NAMES).unwrap();
     let tap = Tap::new();
-    let listener = bench.vault.listen(certificates.server_config().unwrap(), 0, tap.clone()).await.unwrap();
+    let listener = bench.vault.listen(certificates.server_config().unwrap(), 0, tap.clone()).unwrap();
     let kid = bench.key("k", KeySpec::P256).await;
     assert!(kid.starts_with(&format!("https://dev.vault.localhost:{}/keys/k/", listener.port())), "{kid}");
     let token = bench.issuer.issue(&SYSTEM_ASSIGNED, AUDIENCE).0;
