@@ -42,6 +42,8 @@ use crate::{
 const STORAGE: &str = "devstoreaccount1.blob.signet.test";
 /// Faults that are on at the same time.
 const LANES: u64 = 4;
+/// Between two messages that are sent because too few faults have been met.
+const PACE: Duration = Duration::from_millis(200);
 /// How long nothing may change until it is said that it never will.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -83,6 +85,17 @@ pub struct Terms {
     pub deadline: u64,
     /// Where everything goes that the hosts tell.
     pub log: Option<Arc<File>>,
+}
+
+/// What is sent while everything fails.
+#[derive(Clone, Copy, Debug)]
+pub struct Load<'a> {
+    /// Messages that are sent at once.
+    pub messages: &'a [Message],
+    /// Messages that are sent after them, one by one, until so many faults have been met.
+    pub more: &'a [Message],
+    /// So many.
+    pub faults: u32,
 }
 
 /// Is told how far it is.
@@ -163,13 +176,22 @@ impl Arena {
     pub async fn run(
         &self,
         workers: &Arc<Workers>,
-        messages: &[Message],
+        load: &Load<'_>,
         kills: &[Kill],
         watch: Watch<'_>,
     ) -> Result<Findings> {
         let is_calm = AtomicBool::new(false);
+        let messages = load.messages;
         let feeding = async {
-            let fed = self.send(workers, messages).await;
+            let mut fed = self.send(workers, messages).await;
+            // What comes after another is sent with it.
+            for more in load.more.chunk_by(|_, next| next.after.is_some()) {
+                if fed.is_err() || self.fired.total() >= load.faults {
+                    break;
+                }
+                sleep(PACE).await;
+                fed = self.send(workers, more).await;
+            }
             // Faults end while there is still something to do.
             let few = match self.door {
                 Door::Host => messages.len() / 50,
@@ -322,7 +344,7 @@ impl Arena {
         let left = self.feed.look().await?;
         let (sent, _) = self.feed.progress();
         let kills: usize = self.struck.counts().values().sum();
-        let faults: u32 = self.fired.counts().values().sum();
+        let faults = self.fired.total();
         watch(&format!("{sent} sent, {left} left, {kills} kills, {faults} faults met"));
         Ok(left)
     }

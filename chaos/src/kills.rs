@@ -87,15 +87,17 @@ pub struct Kill {
     pub lasts: Duration,
 }
 
-/// So many kills, in the order in which they come, while so many messages are done, which are leased for so long.
+/// So many kills, in the order in which they come, while so many messages are done, which are leased for so long. Of each kind there
+/// is one, if there is room for that.
 #[must_use]
 pub fn kills(seed: u64, count: usize, messages: usize, (door, lease): (Door, Duration)) -> Vec<Kill> {
     let mut dice = Dice::of(seed, "kills");
+    let kinds = Kind::of(door);
     let mut kills: Vec<Kill> = (0..count)
-        .map(|_| Kill {
+        .map(|number| Kill {
             after: dice.below(messages * 9 / 10 + 1),
             delay: Duration::from_millis(dice.between(0, 300)),
-            kind: dice.weighted(Kind::of(door)),
+            kind: kinds.get(number).map_or_else(|| dice.weighted(kinds), |(_, kind)| *kind),
             worker: dice.below(door.names().len()),
             lasts: lease + Duration::from_millis(dice.between(200, 4000)),
         })
@@ -117,8 +119,9 @@ impl Kill {
             }
             Kind::Host => worker.stop(),
             Kind::Frozen => freeze(&worker, deployment, self.lasts).await,
-            Kind::Told => tell(&worker, deployment),
+            Kind::Told => tell(&workers.running(self.worker), deployment),
             Kind::ToldTwice => {
+                let worker = workers.running(self.worker);
                 tell(&worker, deployment);
                 // Not so soon that both come as one.
                 sleep(Duration::from_millis(200)).await;
@@ -207,8 +210,11 @@ mod tests {
             let planned = kills(5, 200, 1000, (door, lease));
             assert_eq!(planned, kills(5, 200, 1000, (door, lease)));
             assert!(planned.is_sorted_by_key(|kill| kill.after) && planned.iter().all(|kill| kill.after <= 900));
-            for (_, kind) in Kind::of(door) {
-                assert!(planned.iter().any(|kill| kill.kind == *kind), "{kind}");
+            for count in [200, Kind::of(door).len()] {
+                let planned = kills(5, count, 1000, (door, lease));
+                for (_, kind) in Kind::of(door) {
+                    assert!(planned.iter().any(|kill| kill.kind == *kind), "{kind}");
+                }
             }
             for worker in 0..door.names().len() {
                 assert!(planned.iter().any(|kill| kill.worker == worker), "{worker}");

@@ -38,6 +38,9 @@ struct Arguments {
     /// How many kills [default: one for each forty messages]
     #[arg(long)]
     kills: Option<usize>,
+    /// How many faults must be met at least: more messages are sent, up to 500, until they are
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    faults: u32,
     /// Leaves one of the handler's guards out, and expects the run to fail in the right way: create-only, adoption-check or
     /// look-before-sign
     #[arg(long, value_name = "GUARD")]
@@ -94,6 +97,7 @@ async fn chaos(arguments: &Arguments) -> Result<ExitCode> {
         door: if arguments.pull { Door::Pull } else { Door::Host },
         items: arguments.items,
         kills,
+        faults: arguments.faults,
         handler,
         given_up: arguments.without.is_none(),
         fault_points,

@@ -11,7 +11,7 @@ use std::{
 use signet::local::{app::AppRoot, stack::Stack};
 
 use crate::{
-    arena::{Arena, Terms, Watch},
+    arena::{Arena, Load, Terms, Watch},
     error::{Context as _, Result},
     faults::Service,
     findings::{Findings, What},
@@ -33,6 +33,8 @@ pub struct Options {
     pub items: usize,
     /// How many kills.
     pub kills: usize,
+    /// How many faults must be met at least: there are more messages until they are.
+    pub faults: u32,
     /// The handler to try.
     pub handler: PathBuf,
     /// Whether there is the phase in which messages are given up soon.
@@ -103,6 +105,9 @@ impl Outcome {
     }
 }
 
+/// Messages that there may be more than were asked for, so that enough faults are met.
+const MORE: usize = 500;
+
 /// Of hosts, leases that end while an item's time is not over; replicas have none that are shorter.
 fn short_lease(door: Door) -> Duration {
     match door {
@@ -139,19 +144,24 @@ async fn everything_at_once(
     let (lease, log) = (short_lease(door), options.log.clone());
     let terms = Terms { name: "chaos", door, max_dequeue_count: 1000, lease, deadline: 10, log };
     let arena = Arena::new(stack, root, &options.handler, options.seed, terms.clone()).await?;
-    let messages = items::messages(options.seed, options.items, terms.name, door);
+    let more = if options.faults > 0 { MORE } else { 0 };
+    let plan = items::messages(options.seed, options.items + more, terms.name, door);
+    let (messages, more) = plan.split_at(items::whole(&plan, options.items));
     let kills = kills::kills(options.seed, options.kills, messages.len(), (door, lease));
     let workers = arena.workers()?;
     let begun = Instant::now();
-    let mut findings = arena.run(&workers, &messages, &kills, watch).await?;
+    let load = Load { messages, more, faults: options.faults };
+    let mut findings = arena.run(&workers, &load, &kills, watch).await?;
     outcome.took = begun.elapsed();
+    let (sent, _) = arena.feed.progress();
+    let messages = &plan[..sent];
     watch("counting");
-    findings.extend(arena.count(&messages).await?.into_all());
+    findings.extend(arena.count(messages).await?.into_all());
     watch("delivering again what is done");
     let again =
-        redelivery::redeliver(&arena, &workers, &messages, (options.seed, 50 + options.items / 50, watch)).await?;
+        redelivery::redeliver(&arena, &workers, messages, (options.seed, 50 + options.items / 50, watch)).await?;
     findings.extend(again.into_all());
-    outcome.add(&arena, &messages, findings);
+    outcome.add(&arena, messages, findings);
     Ok(())
 }
 

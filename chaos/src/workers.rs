@@ -204,6 +204,13 @@ impl Workers {
         self.slots[number % self.slots.len()].worker()
     }
 
+    /// The same, or the next one whose handler runs at the moment, if there is any.
+    #[must_use]
+    pub fn running(&self, number: usize) -> Worker {
+        let workers = (number..number + self.count()).map(|number| self.worker(number));
+        workers.clone().find(|worker| worker.pid().is_some()).unwrap_or_else(|| self.worker(number))
+    }
+
     /// Delivers a message past the queue; none: it is nobody who can be handed one.
     pub async fn deliver(&self, number: usize, function: &str, message: Message) -> Option<Reply> {
         match self.worker(number) {

@@ -123,6 +123,12 @@ impl Fired {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry((service, name)).or_default() += hits;
     }
 
+    /// How many in all.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        self.counts().values().sum()
+    }
+
     /// All of them.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<(Service, &'static str), u32> {

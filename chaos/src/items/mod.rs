@@ -171,6 +171,13 @@ pub fn messages(seed: u64, count: usize, queue: &str, door: Door) -> Vec<Message
     maker.messages
 }
 
+/// So many of the messages or a few more: none is parted from the one that it comes after.
+#[must_use]
+pub fn whole(messages: &[Message], count: usize) -> usize {
+    let more = messages.iter().skip(count).take_while(|message| message.after.is_some());
+    count.min(messages.len()) + more.count()
+}
+
 /// Makes so many batches, each with every kind in it.
 #[must_use]
 pub fn batches(seed: u64, count: usize, queue: &str) -> Vec<Vec<Message>> {
