@@ -30,10 +30,10 @@ use crate::{
     feed::Feed,
     findings::{Findings, What},
     items::Message,
-    kills::{Kill, Struck},
+    kills::{Kill, Kind, Struck},
     ledger::Standing,
     names::Names,
-    replicas::{DRAIN, Endings},
+    replicas::{AS_TOLD, DRAIN, Endings},
     story::Stories,
     workers::{Door, Start, Workers},
 };
@@ -217,6 +217,11 @@ impl Arena {
         let (fed, looked, _, ()) = tokio::join!(feeding, looking, lanes, killing);
         fed.and(looked)?;
         faults::mend(&self.deployment);
+        if self.door == Door::Pull && !self.stories.counts().contains_key(AS_TOLD) {
+            // In a short run all that were told may have been killed on their way, or have had no key.
+            self.struck.add(Kind::Told);
+            Kill::tell_at_once().strike(workers, &self.deployment).await;
+        }
         self.drain(watch).await
     }
 

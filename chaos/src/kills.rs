@@ -107,6 +107,12 @@ pub fn kills(seed: u64, count: usize, messages: usize, (door, lease): (Door, Dur
 }
 
 impl Kill {
+    /// SIGTERM to a replica, now.
+    #[must_use]
+    pub fn tell_at_once() -> Self {
+        Self { after: 0, delay: Duration::ZERO, kind: Kind::Told, worker: 0, lasts: Duration::ZERO }
+    }
+
     /// Does it. Returns at once, but for a handler that is to go on.
     pub async fn strike(self, workers: &Workers, deployment: &Deployment) {
         sleep(self.delay).await;

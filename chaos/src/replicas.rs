@@ -26,6 +26,8 @@ const LAST_ANSWER: Duration = Duration::from_secs(5);
 const SLACK: Duration = Duration::from_secs(3);
 /// The longest that what is handed back at an end is hidden: its last delivery may have an upload under way.
 const AT_ONCE: Duration = Duration::from_secs(5);
+/// What is counted of those that have.
+pub const AS_TOLD: &str = "replicas that ended as told";
 /// One that ends sooner is started again only after a while.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 /// No such key, which is for an operator to mend: the run takes the key away now and then.
@@ -176,7 +178,7 @@ impl Judge {
         if !log.iter().any(|line| line.contains("starting")) || code == Some(UNAVAILABLE) {
             return;
         }
-        self.stories.count("replicas that ended as told");
+        self.stories.count(AS_TOLD);
         if code != Some(0) {
             bad(format!("told to end, it ended with {code:?}: {}", last()));
         }

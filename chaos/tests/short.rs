@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chaos::{
+    replicas::AS_TOLD,
     report,
     run::{self, Options, Outcome},
     workers::Door,
@@ -45,5 +46,5 @@ async fn nothing_is_lost_or_doubled_while_everything_fails() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_or_doubled_while_replicas_pull() {
     let outcome = made(Door::Pull, (100, 8)).await;
-    assert!(outcome.counts["replicas that ended as told"] > 0, "{}", report::text(&outcome));
+    assert!(outcome.counts[AS_TOLD] > 0, "{}", report::text(&outcome));
 }
