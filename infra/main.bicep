@@ -74,8 +74,8 @@ param settings object = {}
 @allowed([512, 2048, 4096])
 param instanceMemory int = 512
 
-@description('The most instances that the app may have. They share one vault and its limit.')
-@minValue(40)
+@description('The most instances that each function of the app may have. They share one vault and its limit.')
+@minValue(1)
 @maxValue(1000)
 param maximumInstances int = 40
 
