@@ -1,7 +1,8 @@
 //! Who Signet is, towards Entra ID: one credential per audience, refreshed in the background before it is needed.
 //!
 //! A token is fetched once however many callers wait for it, replaced at half its life, and used as long as it is valid
-//! even if every refresh fails meanwhile. Callers never wait for a refresh while a valid token is there.
+//! even if every refresh fails meanwhile. Callers never wait for a refresh while a valid token is there. The SDK's clients, which
+//! would keep a token of their own until shortly before its end, are made to ask for it each time.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -187,7 +188,7 @@ impl TokenCredential for Credential {
             {
                 let state = changes.borrow_and_update();
                 match (&state.token, &state.failure) {
-                    (Some(token), _) if token.expires_on > OffsetDateTime::now_utc() => return Ok(token.clone()),
+                    (Some(token), _) if token.expires_on > OffsetDateTime::now_utc() => return Ok(for_now(token)),
                     (_, Some(failure)) if !state.fetching => return Err(no_token(scope, failure)),
                     // An expired token and no attempt under way: the machine slept past the refresh.
                     (Some(_), None) if !state.fetching => self.shared.refresh_now.notify_one(),
@@ -207,6 +208,16 @@ impl fmt::Debug for Credential {
     }
 }
 
+/// The token as one that is about to end: else the SDK would go on with it after it was replaced, or forgotten as one that a service
+/// had refused with another status than 401.
+fn for_now(token: &AccessToken) -> AccessToken {
+    let soon = OffsetDateTime::now_utc().checked_add(SDK_REFRESHES_BEFORE).unwrap_or(token.expires_on);
+    AccessToken { token: token.token.clone(), expires_on: token.expires_on.min(soon) }
+}
+
+/// The SDK asks again for a token with no more time than this (`azure_core` 1.1, `BearerTokenAuthorizationPolicy`).
+const SDK_REFRESHES_BEFORE: azure_core::time::Duration = azure_core::time::Duration::minutes(5);
+
 fn no_token(scope: &str, failure: &Failure) -> Error {
     let message = format!("no token for {scope}: {}", failure.message);
     Error::with_message(ErrorKind::Credential, message)
@@ -217,7 +228,8 @@ async fn keep_fresh(shared: Arc<Shared>, scope: String) {
     let mut failures = 0;
     loop {
         shared.state.send_modify(|state| state.fetching = true);
-        let wait = match shared.identity.fetch(&scope).await {
+        let fetched = shared.identity.fetch(&scope).await.and_then(not_over);
+        let wait = match fetched {
             Ok(token) => {
                 failures = 0;
                 let wait = until_refresh(token.expires_on);
@@ -243,6 +255,19 @@ async fn keep_fresh(shared: Arc<Shared>, scope: String) {
             () = forced(&shared) => {}
         }
     }
+}
+
+/// What is over as it comes would be waited for again and again without a word.
+fn not_over(token: AccessToken) -> azure_core::Result<AccessToken> {
+    let now = OffsetDateTime::now_utc();
+    if token.expires_on > now {
+        return Ok(token);
+    }
+    let message = format!(
+        "the token that came was over at {}, and it is {now} by this machine's clock; is that right?",
+        token.expires_on
+    );
+    Err(Error::with_message(ErrorKind::Credential, message))
 }
 
 /// A refresh out of turn, at most one in [`SHORTEST_REFRESH`]: the platform may hand back the token that was refused.

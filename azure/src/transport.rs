@@ -46,10 +46,11 @@ pub const TRY_TIMEOUT: Duration = Duration::from_secs(15);
 /// An idle connection is closed before the services close it (Azure Storage does after two minutes or more).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Builds the transport. Clones share its connections.
+/// Builds the transport. Clones share its connections. An answer of more bytes than `largest` is an error, so that no service can
+/// fill the memory.
 #[must_use]
-pub fn transport(roots: &Roots) -> Transport {
-    Transport::new(Arc::new(Https { client: client(roots) }))
+pub fn transport(roots: &Roots, largest: usize) -> Transport {
+    Transport::new(Arc::new(Https { client: client(roots), largest }))
 }
 
 /// TLS as every client of ours speaks it: ring, TLS 1.2 and 1.3, AES-GCM, session resumption, these roots.
@@ -90,6 +91,8 @@ fn client(roots: &Roots) -> HyperClient {
 #[derive(Debug)]
 struct Https {
     client: HyperClient,
+    /// Bytes of an answer.
+    largest: usize,
 }
 
 #[async_trait]
@@ -122,19 +125,26 @@ impl Https {
                 }
             }
         }
-        let body = whole(body).await.map_err(|error| Error::new(ErrorKind::Io, error))?;
+        let body = whole(body, self.largest).await?;
         Ok(AsyncRawResponse::from_bytes(StatusCode::from(head.status.as_u16()), headers, body))
     }
 }
 
 /// The whole body, in memory of its own size: what comes in one piece stays that, and pieces are put together as they come.
-async fn whole(mut body: Incoming) -> hyper::Result<Bytes> {
+///
+/// # Errors
+/// It breaks off, or is larger than that.
+async fn whole(mut body: Incoming, largest: usize) -> Result<Bytes> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(LARGEST_ANNOUNCED);
     let mut pieces = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame?.into_data() else { continue };
+        let frame = frame.map_err(|error| Error::new(ErrorKind::Io, error))?;
+        let Ok(piece) = frame.into_data() else { continue };
         if pieces.is_empty() && body.is_end_stream() {
             return Ok(piece);
+        }
+        if pieces.len().saturating_add(piece.len()) > largest {
+            return Err(Error::with_message_fn(ErrorKind::Io, || format!("the answer is larger than {largest} bytes")));
         }
         if pieces.is_empty() {
             pieces.reserve(announced.max(piece.len()));

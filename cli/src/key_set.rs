@@ -25,17 +25,6 @@ pub struct KeySet {
     pub url: Url,
 }
 
-/// How a key stands in a set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Publication {
-    /// Under its name, as it is.
-    Published,
-    /// Not at all.
-    Missing,
-    /// Another key has its name.
-    Contradicted,
-}
-
 impl KeySet {
     /// That of a results container.
     pub fn of(container: &Url, remote: &Remote) -> Result<Self, Error> {
@@ -121,49 +110,5 @@ impl KeySet {
 impl std::fmt::Debug for KeySet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "KeySet({})", self.url)
-    }
-}
-
-impl Publication {
-    /// How a key stands in a set.
-    #[must_use]
-    pub fn of(kid: &str, key: &PublicKey, set: &JwkSet) -> Self {
-        let mut namesakes = set.usable().filter(|jwk| jwk.kid.as_deref() == Some(kid)).peekable();
-        if namesakes.peek().is_some() && namesakes.all(|jwk| is_same(&jwk.key, key)) {
-            Self::Published
-        } else if set.contains(kid) {
-            Self::Contradicted
-        } else {
-            Self::Missing
-        }
-    }
-}
-
-fn is_same(one: &PublicKey, other: &PublicKey) -> bool {
-    one.rsa_parts() == other.rsa_parts() && one.ec_parts() == other.ec_parts()
-}
-
-#[cfg(test)]
-mod tests {
-    use signet_core::{algorithm::Algorithm, base64, key::Curve};
-
-    use super::*;
-
-    #[test]
-    fn a_key_is_published_as_it_is_or_not() {
-        // RFC 7517, appendix A.1, and RFC 7515, appendix A.3.1.
-        let key = |x: &str, y: &str| {
-            let part = |text| base64::decode_url(text).unwrap();
-            PublicKey::ec(Curve::P256, &part(x), &part(y)).unwrap()
-        };
-        let one = key("MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM");
-        let other = key("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0");
-        let mut set = JwkSet::parse(r#"{"keys":[{"kid":"oct","kty":"oct","k":"AA"}]}"#).unwrap();
-        assert_eq!(Publication::of("1", &one, &set), Publication::Missing);
-        set.add("1", &one);
-        assert_eq!(Publication::of("1", &one, &set), Publication::Published);
-        assert_eq!(Publication::of("1", &other, &set), Publication::Contradicted);
-        assert_eq!(Publication::of("oct", &one, &set), Publication::Contradicted);
-        assert!(set.select(Some("1"), Algorithm::Es256).is_ok());
     }
 }

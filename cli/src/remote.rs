@@ -28,6 +28,8 @@ use crate::settings::{self, Error};
 
 /// Bytes that are read whole at most: results, key sets, and content from elsewhere than Blob Storage.
 pub const LARGEST_WHOLE: u64 = 64 * 1024 * 1024;
+/// Bytes of any answer: twice that, so that what is too large is called so, with its length.
+pub const LARGEST_ANSWER: usize = 128 * 1024 * 1024;
 /// Bytes of one range of a blob: as many as come within the time of one try, since an answer is in memory before it is read.
 const RANGE: u64 = 4 * 1024 * 1024;
 /// Ranges that are under way at the same time.

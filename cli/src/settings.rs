@@ -12,6 +12,8 @@ use signet_azure::{
     transport::transport,
 };
 
+use crate::remote::LARGEST_ANSWER;
+
 /// Any error of a verb: the text says what, why and what to do.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -94,7 +96,7 @@ pub fn rejected_container() -> Result<Url, Error> {
 
 /// The transport that the settings ask for, trusting `SSL_CERT_FILE` if it is set.
 pub fn connect() -> Result<Transport, Error> {
-    Ok(transport(&roots()?))
+    Ok(transport(&roots()?, LARGEST_ANSWER))
 }
 
 /// The trusted roots that the settings ask for.

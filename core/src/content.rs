@@ -125,8 +125,13 @@ impl Source {
 /// A URL that may be a blob's. What is no HTTP is none: a `file` URL, for one, may mean something else once it was written out and
 /// read again.
 pub(crate) fn blob_url(text: &str) -> Option<Url> {
-    Url::parse(text).ok().filter(|url| matches!(url.scheme(), "https" | "http"))
+    let url = Url::parse(text).ok()?;
+    (matches!(url.scheme(), "https" | "http") && url.as_str().len() <= LONGEST_URL).then_some(url)
 }
+
+/// Bytes of a blob's URL, written out: its name has at most 1,024 UTF-16 units (Microsoft Learn, "Naming and referencing containers,
+/// blobs, and metadata"), each of at most three bytes in UTF-8, and these of three characters each; the rest is far less.
+const LONGEST_URL: usize = 10 * 1024;
 
 fn is_bare(url: &Url) -> bool {
     url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none()

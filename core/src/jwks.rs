@@ -64,6 +64,20 @@ impl JwkSet {
         self.keys.iter().any(|key| kid_of(key).as_deref() == Some(kid))
     }
 
+    /// How a key stands in the set.
+    #[must_use]
+    pub fn publication(&self, kid: &str, key: &PublicKey) -> Publication {
+        let namesakes = self.keys.iter().filter(|text| kid_of(text).as_deref() == Some(kid));
+        let mut usable = namesakes.clone().filter_map(|text| Jwk::parse(text).ok()).peekable();
+        if usable.peek().is_some() && usable.all(|jwk| is_same(&jwk.key, key)) {
+            Publication::Published
+        } else if namesakes.count() > 0 {
+            Publication::Contradicted
+        } else {
+            Publication::Missing
+        }
+    }
+
     /// Adds a key unless one with this `kid` is there.
     pub fn add(&mut self, kid: &str, key: &PublicKey) {
         if !self.contains(kid) {
@@ -120,6 +134,17 @@ impl fmt::Display for JwkSet {
         }
         f.write_str("}")
     }
+}
+
+/// How a key stands in a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publication {
+    /// Under its name, as it is.
+    Published,
+    /// Not at all.
+    Missing,
+    /// Another key has its name, or something that verifies nothing here.
+    Contradicted,
 }
 
 /// One key of a set, with what its publisher allows it to be used for.
@@ -228,6 +253,10 @@ pub fn thumbprint(key: &PublicKey) -> String {
     base64::encode_url(&Hash::Sha256.digest(&[members.as_bytes()]))
 }
 
+fn is_same(one: &PublicKey, other: &PublicKey) -> bool {
+    one.rsa_parts() == other.rsa_parts() && one.ec_parts() == other.ec_parts()
+}
+
 fn kid_of(key: &str) -> Option<String> {
     json::Members::parse(key).ok()?.string("kid").map(Cow::into_owned)
 }
@@ -312,6 +341,24 @@ mod tests {
         let with_kty = SET.replacen('{', r#"{"kty":"set","#, 1);
         assert_eq!(JwkSet::parse_set_or_key(&with_kty).expect("a set").len(), 2);
         assert!(JwkSet::parse(&key).is_err() && JwkSet::parse_set_or_key("{}").is_err());
+    }
+
+    #[test]
+    fn a_key_is_published_as_it_is_or_not() {
+        // RFC 7517, appendix A.1, and RFC 7515, appendix A.3.1.
+        let key = |x: &str, y: &str| {
+            let part = |text| base64::decode_url(text).expect("Base64url");
+            PublicKey::ec(Curve::P256, &part(x), &part(y)).expect("a key")
+        };
+        let one = key("MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM");
+        let other = key("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0");
+        let mut set = JwkSet::parse(r#"{"keys":[{"kid":"oct","kty":"oct","k":"AA"}]}"#).expect("a set");
+        assert_eq!(set.publication("1", &one), Publication::Missing);
+        set.add("1", &one);
+        assert_eq!(set.publication("1", &one), Publication::Published);
+        assert_eq!(set.publication("1", &other), Publication::Contradicted);
+        assert_eq!(set.publication("oct", &one), Publication::Contradicted);
+        assert!(set.select(Some("1"), Algorithm::Es256).is_ok());
     }
 
     #[test]

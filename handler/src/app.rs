@@ -13,7 +13,7 @@ use crate::{
     publication::Publication,
     results::Container,
     settings::Settings,
-    source::Sources,
+    source::{LARGEST_ANSWER, Sources},
     telemetry::{Observed, Telemetry},
     vault::Vault,
 };
@@ -37,7 +37,7 @@ pub(crate) struct App {
 impl App {
     /// Makes the clients; nothing is sent yet.
     pub(crate) fn new(settings: Settings) -> Result<Arc<Self>, Fatal> {
-        let transport = transport(&settings.roots);
+        let transport = transport(&settings.roots, LARGEST_ANSWER);
         let telemetry = Telemetry::new(settings.telemetry.clone(), transport.clone());
         let identity = Identity::new(settings.source.clone(), settings.client_id.clone(), transport.clone());
         let bad = |error: azure_core::Error| Fatal { exit: EX_CONFIG, cause: error.to_string() };
@@ -53,12 +53,13 @@ impl App {
         Ok(Arc::new(app))
     }
 
-    /// Sends telemetry, if there is somewhere to send it, for ever.
-    pub(crate) async fn tell(self: Arc<Self>) {
+    /// Sends telemetry, if there is somewhere to send it, for ever: in a task of its own, since what is on its way when everything
+    /// ends is to arrive.
+    pub(crate) fn tell(self: &Arc<Self>) {
         if !self.telemetry.is_on() {
-            return std::future::pending().await;
+            return;
         }
-        let app = Arc::downgrade(&self);
+        let app = Arc::downgrade(self);
         self.telemetry.observe(move || {
             let mut observed = Observed::default();
             if let Some(app) = app.upgrade() {
@@ -67,7 +68,8 @@ impl App {
             }
             observed
         });
-        self.telemetry.keep_sending().await;
+        let app = Arc::clone(self);
+        tokio::spawn(async move { app.telemetry.keep_sending().await });
     }
 
     /// Gets ready, then follows the keys for ever.

@@ -47,7 +47,8 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> = &stats_alloc::INSTRUMENTED_SYSTEM;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => Settings::for_host(variable).map(|(settings, port)| run(settings, |settings| serve(settings, port))),
         ["pull"] => Settings::for_pull(variable).map(|(settings, how)| run(settings, |settings| pull(settings, how))),
@@ -100,10 +101,10 @@ async fn serve(settings: Settings, port: u16) -> Result<(), Fatal> {
     })?;
     tracing::info!(port, version = env!("CARGO_PKG_VERSION"), "listening");
     let app = App::new(settings)?;
+    app.tell();
     let Err(fatal): Result<Infallible, Fatal> = tokio::select! {
         fatal = app.keep_keys() => fatal,
         () = host::serve(listener, app.clone()) => return Ok(()),
-        () = app.clone().tell() => return Ok(()),
         () = host_gone => {
             tracing::info!("the Functions host is gone");
             app.telemetry.flush().await;
@@ -119,9 +120,9 @@ async fn pull(settings: Settings, how: Pull) -> Result<(), Fatal> {
     let signals = Signals::listen().map_err(unavailable)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
     let app = App::new(settings)?;
+    app.tell();
     tokio::select! {
         Err(fatal) = app.keep_keys() => Err(fatal),
-        () = app.clone().tell() => Ok(()),
         ended = pull::serve(app.clone(), how, signals) => ended,
     }
 }

@@ -16,6 +16,7 @@ use signet_core::{
     work_item::WorkItem,
 };
 use time::OffsetDateTime;
+use url::Url;
 
 pub(crate) use self::rescue::{give_up, rescue};
 use crate::{
@@ -143,15 +144,9 @@ impl Job<'_> {
         self.trail.enter(Stage::Queue);
         // The semaphore is never closed; should it be, going on without a place is no worse than failing.
         let _place = app.places.acquire().await;
-        let mut input = match &item.content {
-            Content::Given(given) => Input::Given(given),
-            Content::Source(source) => {
-                if self.is_about_own_record() {
-                    return Ok(Fate::Ignored);
-                }
-                Input::Blob(self.allowed(source)?)
-            }
-        };
+        if self.is_about_own_record() {
+            return Ok(Fate::Ignored);
+        }
 
         // A message that comes again may have been done: only the answer to the host was lost. And of several results, none
         // is to be made if another request has one of them already. Looking is cheaper than signing in vain.
@@ -163,15 +158,20 @@ impl Job<'_> {
             if let Some(done) = self.done(&id, &standing) {
                 return Ok(done);
             }
-            if let Input::Blob(blob) = &mut input {
-                // Where some of our results stand, the others must be of the same state of the source.
-                blob.pin(self.own(&standing).find_map(provenance::source_etag));
-            }
         }
-
         if let Some(rejected) = self.rejected_before().await? {
             return Ok(rejected);
         }
+        let mut input = match &item.content {
+            Content::Given(given) => Input::Given(given),
+            Content::Source(source) => {
+                // Only now: what is done stays done, though its container may not be read any more.
+                let mut blob = self.allowed(source)?;
+                // Where some of our results stand, the others must be of the same state of the source.
+                blob.pin(self.own(&standing).find_map(provenance::source_etag));
+                Input::Blob(blob)
+            }
+        };
 
         self.trail.enter(Stage::Key);
         fault::point("key.before");
@@ -187,7 +187,7 @@ impl Job<'_> {
             let drafted = self.draft(&input, &key).await;
             fault::point("draft.after");
             if let (Err(Stop::Reject(_)), Input::Blob(_)) = (&drafted, &input)
-                && let Ok(Some(done)) = self.all_standing().await
+                && let Some(done) = self.all_standing().await.map_err(|failure| hand_back(Stage::Resolve, failure))?
             {
                 // A duplicate of what is done, whose source has moved on since.
                 return Ok(done);
@@ -230,8 +230,11 @@ impl Job<'_> {
             return false;
         };
         // Under another host name as well, unless that is one to sign from.
-        source.name_in(&self.app.settings.rejected).is_some()
-            || is_own_record(self.app, &id) && self.app.sources.find(source).is_none()
+        let rejected = &self.app.settings.rejected;
+        source.name_in(rejected).is_some()
+            || is_own_record(self.app, &id)
+                && may_be_one_account(rejected, &source.url)
+                && self.app.sources.find(source).is_none()
     }
 
     /// The fate of an item that an earlier delivery has rejected, where a later one could come to another verdict: what was not
@@ -404,6 +407,11 @@ impl Job<'_> {
             Created::Before(standing) if provenance::is_same_request(&standing, &blob.metadata) => {
                 Ok(Published { name: blob.name, adopted: true })
             }
+            // Another delivery of this very message read another state of the source, and was first: the next one finds it done.
+            Created::Before(standing) if self.is_ours(&standing, format) => {
+                let message = format!("{} was made meanwhile, of another state of the source", blob.name);
+                Err(Stop::HandBack(Setback { stage: Stage::Publish, code: "made-meanwhile".to_owned(), message }))
+            }
             Created::Before(_) => Err(conflict(id, &blob.name)),
         }
     }
@@ -433,6 +441,17 @@ async fn reject(app: &App, trail: &Trail, delivery: &Delivery, rejection: Reject
 fn is_own_record(app: &App, id: &str) -> bool {
     let container = app.settings.rejected.path().trim_start_matches('/');
     id.strip_prefix(container).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Whether a blob may be in the account of a container, as far as host names tell: the account's second region has another, and a
+/// domain of one's own says nothing.
+fn may_be_one_account(container: &Url, blob: &Url) -> bool {
+    let account = |url: &Url| {
+        let account = url.host_str().and_then(|host| host.split('.').next()).unwrap_or_default();
+        account.trim_end_matches("-secondary").to_owned()
+    };
+    let is_named = container.host_str().is_some_and(|host| host.contains(".blob."));
+    !is_named || account(container) == account(blob)
 }
 
 /// The same of an event that tells of nothing to sign.

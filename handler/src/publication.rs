@@ -3,7 +3,11 @@
 
 use azure_core::{credentials::TokenCredential, http::Etag};
 use signet_azure::{failure::Failure, identity::STORAGE_SCOPE};
-use signet_core::{jwks::JwkSet, key::PublicKey};
+use signet_core::{
+    draft::SigningKey,
+    jwks::{self, JwkSet},
+    key::PublicKey,
+};
 use tokio::sync::Mutex;
 
 use crate::{fault, results::Container, retry::pause};
@@ -29,18 +33,23 @@ impl Publication {
         }
     }
 
-    /// Which of these keys are not published. The key set is read anew: somebody may have taken ours away.
+    /// Which of these keys are not published, and whether the one that signs is published as it is. The key set is read anew: somebody
+    /// may have taken ours away.
     ///
     /// # Errors
     /// It cannot be read now.
     pub(crate) async fn lacking<'a>(
         &self,
         kids: impl Iterator<Item = &'a str>,
+        signing: Option<&SigningKey>,
         results: &Container,
     ) -> Result<Vec<String>, Failure> {
         let mut known = self.0.lock().await;
         *known = None;
         let (set, etag) = read(results).await?;
+        if let Some(key) = signing {
+            compare(&set, &key.kid, &key.public);
+        }
         let lacking = kids.filter(|kid| !set.contains(kid)).map(str::to_owned).collect();
         *known = Some((set, etag));
         Ok(lacking)
@@ -58,6 +67,9 @@ impl Publication {
                 Some(known) => known,
                 None => read(results).await?,
             };
+            for (kid, public) in keys {
+                compare(&set, kid, public);
+            }
             if keys.iter().all(|(kid, _)| set.contains(kid)) {
                 *known = Some((set, etag));
                 return Ok(());
@@ -92,6 +104,16 @@ async fn read(results: &Container) -> Result<(JwkSet, Option<Etag>), Failure> {
         fault::point("keyset.read");
     }
     read
+}
+
+/// Tells of another key under the name of one of ours. It stays: nothing that was published is ever replaced but by a person.
+fn compare(set: &JwkSet, kid: &str, public: &PublicKey) {
+    if set.publication(kid, public) == jwks::Publication::Contradicted {
+        tracing::error!(
+            kid,
+            "the key set has another key under this name: what is signed does not verify with it; see `signet keys`"
+        );
+    }
 }
 
 /// The conditions of the upload did not hold; a lease or an immutability policy has codes of its own.

@@ -231,7 +231,7 @@ impl Puller {
                 let time = if is_over { Duration::ZERO } else { delay(count) };
                 // What went to the service a moment ago must not arrive when the next delivery has rejected the message, or
                 // given it up.
-                let is_late = count >= most || setback.stage == Stage::Publish;
+                let is_late = count >= most || matches!(setback.stage, Stage::Publish | Stage::Reject);
                 let time = if is_late { time.max(GRACE) } else { time };
                 self.settle(&mut leased, Ending::Release(time)).await;
                 fault::point("release.after");
@@ -249,10 +249,10 @@ impl Puller {
         let mut is_over = self.is_over.subscribe();
         let mut over = pin!(async move { while !*is_over.borrow_and_update() && is_over.changed().await.is_ok() {} });
         let half = self.settings.lease.mul_f32(0.5);
-        let mut due = leased.until.checked_sub(half);
+        let mut due = leased.until.instant.checked_sub(half);
         let mut failures = 0_u32;
         loop {
-            trail.hold(leased.until.checked_sub(GRACE).unwrap_or(leased.until));
+            trail.hold(leased.until.sooner(GRACE));
             let renewal = async {
                 match due {
                     Some(due) => sleep_until(due).await,
@@ -272,13 +272,14 @@ impl Puller {
             due = match renewed {
                 Ok(()) => {
                     failures = 0;
-                    leased.until.checked_sub(half)
+                    leased.until.instant.checked_sub(half)
                 }
                 Err(failure) => {
                     failures = failures.saturating_add(1);
                     let (message_id, error) = (&leased.id, &failure.message);
                     tracing::warn!(message_id, failures, error, "a lease could not be renewed");
-                    let next = Instant::now().checked_add(backoff(failures)).filter(|next| *next < leased.until);
+                    let next =
+                        Instant::now().checked_add(backoff(failures)).filter(|next| *next < leased.until.instant);
                     next.filter(|_| !is_lost(&failure))
                 }
             };
@@ -295,7 +296,7 @@ impl Puller {
         fault::point("renew.before");
         let mut fate = None;
         // In time for another try, should there be no answer.
-        let left = leased.until.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
+        let left = leased.until.instant.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
         let patience = left.mul_f32(0.5).clamp(SHORTEST_PATIENCE, PATIENCE);
         let mut renewal = pin!(self.queue.hide(leased, self.settings.lease, patience));
         loop {
@@ -321,7 +322,7 @@ impl Puller {
             failures = failures.saturating_add(1);
             let wait = backoff(failures);
             let is_hopeless = is_lost(&failure) || !(failure.transient || failure.refuses_token());
-            let is_late = leased.until.saturating_duration_since(Instant::now()) < wait;
+            let is_late = leased.until.instant.saturating_duration_since(Instant::now()) < wait;
             if is_hopeless || is_late {
                 let (message_id, error) = (&leased.id, &failure.message);
                 tracing::warn!(

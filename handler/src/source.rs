@@ -22,6 +22,9 @@ use crate::{fault, retry::until_deadline, telemetry::Telemetry, trail::Trail};
 
 /// Bytes of a range: as many as a try can take within its time on a slow line, and all that is ever in memory of a source.
 const RANGE: u64 = 4 * 1024 * 1024;
+/// The largest answer of any service that is taken: nobody is asked for more than half of that. A blob that was empty a moment ago
+/// is asked for as a whole by the SDK, however large it has become.
+pub(crate) const LARGEST_ANSWER: usize = 8 * 1024 * 1024;
 /// Sources read at once, so that memory stays bounded; more wait, within their deadline.
 const READERS: usize = 4;
 /// Bytes that are hashed before others get a turn on the one thread.

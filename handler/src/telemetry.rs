@@ -28,7 +28,7 @@ use opentelemetry_sdk::{
 use signet_azure::client_options;
 
 use self::{
-    export::{Inlet, Waiting},
+    export::{Failures, Inlet, Waiting},
     metrics::Meters,
 };
 pub(crate) use self::{
@@ -42,6 +42,8 @@ pub(crate) struct Telemetry {
     transport: Transport,
     resource: Resource,
     waiting: Arc<Waiting>,
+    /// Held by whoever sends.
+    sending: tokio::sync::Mutex<Failures>,
     traces: Option<(SdkTracer, Arc<SdkTracerProvider>)>,
     meters: Meters,
     /// What else is told when metrics are sent.
@@ -81,7 +83,16 @@ impl Telemetry {
             (provider.tracer_with_scope(scope()), Arc::new(provider))
         });
         let (meters, observer) = (Meters::new(), OnceLock::new());
-        Self { settings, transport, resource, waiting, traces, meters, observer }
+        Self {
+            settings,
+            transport,
+            resource,
+            waiting,
+            sending: tokio::sync::Mutex::default(),
+            traces,
+            meters,
+            observer,
+        }
     }
 
     /// Whether there is anything to send.

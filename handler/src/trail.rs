@@ -6,7 +6,7 @@ use std::{
     pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
     task::Poll,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use opentelemetry::{
@@ -32,7 +32,7 @@ pub(crate) struct Trail {
 struct Progress {
     deadline: Instant,
     /// When the item's message may be somebody else's, if we lease it ourselves.
-    held_until: Option<Instant>,
+    held_until: Option<Moment>,
     stage: Stage,
     since: Instant,
     /// Below the item's span.
@@ -42,6 +42,32 @@ struct Progress {
     spent: [Option<Duration>; Stage::ALL.len()],
     id: Option<String>,
     kid: Option<String>,
+}
+
+/// A moment to come, by two clocks: the one that only goes on stands still with a machine that is suspended as a whole, and the one
+/// that tells the time may be set meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) instant: Instant,
+    time: SystemTime,
+}
+
+impl Moment {
+    pub(crate) fn after(wait: Duration) -> Self {
+        let (instant, time) = (Instant::now(), SystemTime::now());
+        let instant = instant.checked_add(wait).unwrap_or(instant);
+        Self { instant, time: time.checked_add(wait).unwrap_or(time) }
+    }
+
+    pub(crate) fn sooner(self, by: Duration) -> Self {
+        let instant = self.instant.checked_sub(by).unwrap_or(self.instant);
+        Self { instant, time: self.time.checked_sub(by).unwrap_or(self.time) }
+    }
+
+    /// Whether it is over by one of the two.
+    fn is_over(self) -> bool {
+        self.instant <= Instant::now() || self.time <= SystemTime::now()
+    }
 }
 
 /// Why an item ends before it is done.
@@ -98,7 +124,7 @@ impl Trail {
     }
 
     /// The message is ours until then, and the item ends before it is not.
-    pub(crate) fn hold(&self, until: Instant) {
+    pub(crate) fn hold(&self, until: Moment) {
         self.progress().held_until = Some(until);
     }
 
@@ -128,8 +154,8 @@ impl Trail {
         let now = Instant::now();
         match progress.held_until {
             _ if progress.deadline <= now => Err(End::Deadline),
-            Some(until) if until <= now => Err(End::LeaseLost),
-            Some(until) => Ok(progress.deadline.min(until)),
+            Some(until) if until.is_over() => Err(End::LeaseLost),
+            Some(until) => Ok(progress.deadline.min(until.instant)),
             None => Ok(progress.deadline),
         }
     }

@@ -20,9 +20,12 @@ use azure_core::{
 };
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions};
 use serde_json::{Value, json};
-use signet::local::{
-    identity::{Issuer, SYSTEM_ASSIGNED},
-    vault::{AUDIENCE, Vault},
+use signet::{
+    local::{
+        identity::{Issuer, SYSTEM_ASSIGNED},
+        vault::{AUDIENCE, Vault},
+    },
+    remote::LARGEST_ANSWER,
 };
 use signet_azure::{client_options, roots::Roots, transport::transport};
 use signet_core::base64;
@@ -83,7 +86,7 @@ impl Target {
             name,
             url,
             tokens,
-            transport: transport(roots),
+            transport: transport(roots, LARGEST_ANSWER),
             differences: &[],
             local: None,
             run: format!("contract-{run:x}"),

@@ -72,7 +72,7 @@ struct Client {
 
 impl Client {
     fn new() -> Outcome<Self> {
-        let transport = transport(&Roots::from_pem_file(Path::new(&std::env::var("SSL_CERT_FILE")?))?);
+        let transport = transport(&Roots::from_pem_file(Path::new(&std::env::var("SSL_CERT_FILE")?))?, 8 * 1024 * 1024);
         let key: Url = std::env::var("SIGNET_KEY")?.parse()?;
         let name = key.path().trim_start_matches("/keys/").to_owned();
         let options = KeyClientOptions {

@@ -25,6 +25,7 @@ use super::{
     tap::Tap,
     vault::{KeyOptions, Vault},
 };
+use crate::remote::LARGEST_ANSWER;
 
 /// The storage account that Azurite has by itself.
 pub const ACCOUNT: &str = "devstoreaccount1";
@@ -136,7 +137,7 @@ impl Deployment {
         let blobs: Arc<dyn Service> = Arc::new(ledger.watch(Arc::new(events.watch(blobs))));
         let queues: Arc<dyn Service> = Arc::new(receipts.watch(Arc::new(queues)));
         // Its connections live and die with the runtime that this deployment runs in.
-        let transport = transport(&stack.roots);
+        let transport = transport(&stack.roots, LARGEST_ANSWER);
         let storage = |blob_tap: &Tap, queue_tap: &Tap| {
             let listen = |name: &'static str, tap: &Tap, service: &Arc<dyn Service>| {
                 let listener = Listener::start(name, Some(tls.clone()), 0, tap.clone(), service.clone());

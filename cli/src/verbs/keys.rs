@@ -10,12 +10,12 @@ use clap::Args;
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 use signet_azure::names::KeyIdentifier;
-use signet_core::jwks::{JwkSet, thumbprint};
+use signet_core::jwks::{JwkSet, Publication, thumbprint};
 use time::format_description::well_known::Rfc3339;
 
 use self::others::{Other, Standing};
 use crate::{
-    key_set::{KeySet, Publication},
+    key_set::KeySet,
     remote::Remote,
     settings::{self, Error},
     table, text,
@@ -92,7 +92,7 @@ impl Overview<'_> {
     /// How a version stands in the set; nothing for a key that signs nothing here.
     fn publication(&self, version: &KeyVersion) -> Option<Publication> {
         let public = version.public.as_ref().ok()?;
-        Some(Publication::of(&version.kid, public, self.published))
+        Some(self.published.publication(&version.kid, public))
     }
 
     fn is_complete(&self) -> bool {

@@ -301,7 +301,9 @@ impl From<azure_core::Error> for Unseen {
 /// Publishes those versions that are enabled and not published yet; how many.
 async fn publish_enabled(seat: &Seat, versions: &[Listed], around: &Surroundings<'_>) -> Result<usize, Unseen> {
     let enabled = versions.iter().filter(|version| version.life.is_enabled()).map(|version| version.kid.as_str());
-    let lacking = around.publication.lacking(enabled, around.results).await.map_err(Unseen::KeySet)?;
+    let signing = seat.state().key.as_ref().map(|usable| Arc::clone(&usable.key));
+    let lacking = around.publication.lacking(enabled, signing.as_deref(), around.results).await;
+    let lacking = lacking.map_err(Unseen::KeySet)?;
     let mut publics: Vec<(String, PublicKey)> = Vec::new();
     for kid in lacking {
         match seat.vault.get(&kid).await {
@@ -319,7 +321,7 @@ async fn publish_enabled(seat: &Seat, versions: &[Listed], around: &Surroundings
 
 /// Publishes a key, even if it was taken away since.
 async fn publish_again(key: &SigningKey, around: &Surroundings<'_>) -> Result<(), Failure> {
-    if around.publication.lacking([key.kid.as_str()].into_iter(), around.results).await?.is_empty() {
+    if around.publication.lacking([key.kid.as_str()].into_iter(), Some(key), around.results).await?.is_empty() {
         return Ok(());
     }
     around.publication.publish(&[(&key.kid, &key.public)], around.results).await

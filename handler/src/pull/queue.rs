@@ -6,9 +6,9 @@ use azure_core::{error::ErrorKind, http::headers::HeaderName};
 use azure_storage_queue::{QueueClient, QueueClientOptions, models::QueueClientReceiveMessagesOptions};
 use signet_azure::{client_options, failure::Failure, identity::Credential};
 use signet_core::envelope::Delivery;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use crate::{app::App, settings::Settings};
+use crate::{app::App, settings::Settings, trail::Moment};
 
 /// The work queue.
 pub(super) struct Queue {
@@ -22,7 +22,7 @@ pub(super) struct Leased {
     pub(super) id: String,
     receipt: String,
     /// Until then, nobody else receives it.
-    pub(super) until: Instant,
+    pub(super) until: Moment,
 }
 
 impl Queue {
@@ -41,7 +41,7 @@ impl Queue {
 
     /// Receives up to so many messages, hidden from others for so long.
     pub(super) async fn receive(&self, most: usize, lease: Duration) -> Result<Vec<(Leased, Delivery)>, Failure> {
-        let until = after(lease);
+        let until = Moment::after(lease);
         let options = QueueClientReceiveMessagesOptions {
             number_of_messages: Some(i32::try_from(most.min(MOST_AT_ONCE)).unwrap_or(1)),
             visibility_timeout: Some(whole_seconds(lease)),
@@ -67,7 +67,7 @@ impl Queue {
 
     /// Hides a message for so long from now on, whether that is longer or shorter than before.
     pub(super) async fn hide(&self, leased: &mut Leased, time: Duration, patience: Duration) -> Result<(), Failure> {
-        let until = after(time);
+        let until = Moment::after(time);
         let hidden = self.client.update_message(&leased.id, &leased.receipt, whole_seconds(time), None);
         let answer = self.asked(hidden, patience).await?;
         // The old receipt is void from now on, and the new one stands nowhere else.
@@ -104,11 +104,6 @@ impl Queue {
 /// Whether a message is not ours any more: somebody else has received it since, or it is deleted.
 pub(super) fn is_lost(failure: &Failure) -> bool {
     failure.is(404) || failure.code == "PopReceiptMismatch"
-}
-
-fn after(time: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(time).unwrap_or(now)
 }
 
 fn whole_seconds(time: Duration) -> i32 {

@@ -91,12 +91,12 @@ impl Telemetry {
     /// Sends what there is, for ever.
     pub(crate) async fn keep_sending(&self) {
         let mut metrics_due = self.after_interval();
-        let mut failures = Failures::default();
         loop {
             tokio::select! {
                 () = sleep(self.settings.delay) => {}
                 () = self.waiting.is_enough.notified() => {}
             }
+            let mut failures = self.sending.lock().await;
             self.send_spans(&mut failures).await;
             if Instant::now() >= metrics_due {
                 self.send_metrics(&mut failures).await;
@@ -105,10 +105,10 @@ impl Telemetry {
         }
     }
 
-    /// Sends what there is, once, before the end.
+    /// Sends what there is, once, before the end, when what is on its way has arrived.
     pub(crate) async fn flush(&self) {
-        let mut failures = Failures::default();
         let all = async {
+            let mut failures = self.sending.lock().await;
             self.send_spans(&mut failures).await;
             self.send_metrics(&mut failures).await;
         };
@@ -163,7 +163,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Failures in a row, told now and then.
 #[derive(Default)]
-struct Failures(u32);
+pub(super) struct Failures(u32);
 
 impl Failures {
     fn add(&mut self, target: &Target, why: &str) {

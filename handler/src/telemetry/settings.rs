@@ -54,7 +54,7 @@ impl Settings {
                 default
             }))
         };
-        settings.delay = milliseconds("OTEL_BSP_SCHEDULE_DELAY", DEFAULT_DELAY);
+        settings.delay = milliseconds("OTEL_BSP_SCHEDULE_DELAY", DEFAULT_DELAY).max(Duration::from_millis(100));
         settings.interval = milliseconds("OTEL_METRIC_EXPORT_INTERVAL", 60_000).max(Duration::from_secs(1));
         let mut number = |name: &str, default: usize| {
             let value = given(name).map_or(Ok(default), |text| text.parse());

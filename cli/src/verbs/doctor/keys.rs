@@ -6,7 +6,11 @@ use azure_security_keyvault_keys::{
     models::{KeyClientSignOptions, KeyRotationPolicyAction, SignParameters},
 };
 use signet_azure::{failure::Failure, names::KeyIdentifier};
-use signet_core::{algorithm::Algorithm, jwks::JwkSet, key::PublicKey};
+use signet_core::{
+    algorithm::Algorithm,
+    jwks::{JwkSet, Publication},
+    key::PublicKey,
+};
 
 use super::{
     Options,
@@ -16,7 +20,6 @@ use super::{
     rights::{Asker, Lack, Right, defined_role},
 };
 use crate::{
-    key_set::Publication,
     moment,
     remote::patiently,
     vault::{self, KeyVersion, Timeline},
@@ -167,7 +170,7 @@ fn check_publication(
     report: &mut Report,
 ) {
     let name = format!("{name} published");
-    match published.map(|set| Publication::of(&signing.kid, public, set)) {
+    match published.map(|set| set.publication(&signing.kid, public)) {
         None => report.unknown(name, "the key set cannot be read"),
         Some(Publication::Published) => report.ok(name, "verifiers find it"),
         Some(Publication::Missing) => {

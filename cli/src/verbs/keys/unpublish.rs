@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use signet_azure::names::KeyIdentifier;
+use signet_core::jwks::Publication;
 
 use crate::{
-    key_set::{KeySet, Publication},
+    key_set::KeySet,
     remote::Remote,
     settings::Error,
     text,
@@ -29,7 +30,7 @@ pub(super) async fn run(
         let (timeline, published) = futures::try_join!(Timeline::read(key, remote.transport()), key_set.read())?;
         // Another key under the version's name may go: what comes back is the right one.
         let is_right = |version: &KeyVersion| match &version.public {
-            Ok(public) => Publication::of(kid, public, &published) != Publication::Contradicted,
+            Ok(public) => published.publication(kid, public) != Publication::Contradicted,
             Err(_) => true,
         };
         let mut versions = timeline.versions.iter().filter(|version| version.kid == kid && version.enabled);

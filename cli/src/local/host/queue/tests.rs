@@ -16,7 +16,10 @@ use super::{
     },
     *,
 };
-use crate::local::azurite::{ACCOUNT, Azurite, AzuriteOptions};
+use crate::{
+    local::azurite::{ACCOUNT, Azurite, AzuriteOptions},
+    remote::LARGEST_ANSWER,
+};
 
 #[test]
 fn pauses_grow_from_the_floor_to_the_ceiling() {
@@ -58,7 +61,7 @@ impl Queues {
         let (certificate, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
         fs::write(&certificate, certified.cert.pem()).unwrap();
         fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
-        let transport = transport(&Roots::from_pem_file(&certificate).unwrap());
+        let transport = transport(&Roots::from_pem_file(&certificate).unwrap(), LARGEST_ANSWER);
         let options = AzuriteOptions { certificate, key, directory: directory.path().to_owned() };
         let azurite = Azurite::start(&options, &|_| ()).await.unwrap();
         let url = Url::parse(&format!("https://{name}:{}/", azurite.queue_port())).unwrap();
