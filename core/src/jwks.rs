@@ -67,15 +67,22 @@ impl JwkSet {
     /// How a key stands in the set.
     #[must_use]
     pub fn publication(&self, kid: &str, key: &PublicKey) -> Publication {
-        let namesakes = self.keys.iter().filter(|text| kid_of(text).as_deref() == Some(kid));
-        let mut usable = namesakes.clone().filter_map(|text| Jwk::parse(text).ok()).peekable();
-        if usable.peek().is_some() && usable.all(|jwk| is_same(&jwk.key, key)) {
-            Publication::Published
-        } else if namesakes.count() > 0 {
-            Publication::Contradicted
-        } else {
-            Publication::Missing
+        let ours = jwk(kid, key);
+        let Ok(ours) = Members::parse(&ours) else { return Publication::Missing };
+        // Keys of different types may share a name (RFC 7517, section 4.5).
+        let is_of_its_type = |theirs: &Members<'_>| theirs.string("kty") == ours.string("kty");
+        let has_same = |theirs: &Members<'_>, name: &str| theirs.string(name) == ours.string(name);
+        let is_same = |theirs: &Members<'_>| ["crv", "x", "y", "n", "e"].iter().all(|name| has_same(theirs, name));
+        let mut publication = Publication::Missing;
+        for text in self.keys.iter().filter(|text| kid_of(text).as_deref() == Some(kid)) {
+            match Members::parse(text) {
+                Ok(theirs) if is_of_its_type(&theirs) && is_same(&theirs) => publication = Publication::Published,
+                Ok(theirs) if is_of_its_type(&theirs) => return Publication::Contradicted,
+                _ if publication == Publication::Missing => publication = Publication::Contradicted,
+                _ => {}
+            }
         }
+        publication
     }
 
     /// Adds a key unless one with this `kid` is there.
@@ -253,10 +260,6 @@ pub fn thumbprint(key: &PublicKey) -> String {
     base64::encode_url(&Hash::Sha256.digest(&[members.as_bytes()]))
 }
 
-fn is_same(one: &PublicKey, other: &PublicKey) -> bool {
-    one.rsa_parts() == other.rsa_parts() && one.ec_parts() == other.ec_parts()
-}
-
 fn kid_of(key: &str) -> Option<String> {
     json::Members::parse(key).ok()?.string("kid").map(Cow::into_owned)
 }
@@ -358,6 +361,14 @@ mod tests {
         assert_eq!(set.publication("1", &one), Publication::Published);
         assert_eq!(set.publication("1", &other), Publication::Contradicted);
         assert_eq!(set.publication("oct", &one), Publication::Contradicted);
+        // A name that keys of two types share, in either order.
+        for others in [r#"{"kid":"1","kty":"oct","k":"AA"},"#, ""] {
+            let both =
+                format!(r#"{{"keys":[{others}{},{{"kid":"1","kty":"RSA","n":"AQ","e":"AQAB"}}]}}"#, jwk("1", &one));
+            assert_eq!(JwkSet::parse(&both).expect("a set").publication("1", &one), Publication::Published);
+        }
+        let twice = format!(r#"{{"keys":[{},{}]}}"#, jwk("1", &one), jwk("1", &other));
+        assert_eq!(JwkSet::parse(&twice).expect("a set").publication("1", &one), Publication::Contradicted);
         assert!(set.select(Some("1"), Algorithm::Es256).is_ok());
     }
 

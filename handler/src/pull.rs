@@ -188,7 +188,9 @@ impl Puller {
         let unfinished = in_flight.len();
         self.is_over.send_replace(true);
         let rest = async { while in_flight.join_next().await.is_some() {} };
-        let _ = timeout(LAST_ANSWER, rest).await;
+        // The last batch may have taken its time of that, beyond the time to drain.
+        let late = told.elapsed().saturating_sub(self.settings.drain);
+        let _ = timeout(LAST_ANSWER.saturating_sub(late).max(SHORTEST_REST), rest).await;
         // What is left then, its lease ends.
         let (handed_back, left) = (unfinished.saturating_sub(in_flight.len()), in_flight.len());
         tracing::info!(in_flight = count, handed_back, left, "ended");
@@ -392,3 +394,5 @@ const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// At the end, for what was asked already.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
+/// For handing back what is in flight, in any case.
+const SHORTEST_REST: Duration = Duration::from_secs(3);

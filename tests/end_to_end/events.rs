@@ -157,3 +157,16 @@ async fn no_loop_arises_from_our_own_containers() {
     world.logged("ignored function=sign").await;
     assert_eq!(world.result_names().await, ["a.jws.json"]);
 }
+
+/// The name of the container alone does not make it ours.
+#[tokio::test]
+async fn events_of_another_account_are_no_records_of_ours() {
+    let world = World::start().await;
+    let url = format!("{}/x.json", world.upload_url("").replace("-uploads/", "-rejected"));
+    for (account, records) in [("devstoreaccount1-secondary", 0), ("another", 1)] {
+        let url = url.replacen("devstoreaccount1", account, 1);
+        assert!(world.sign(&World::cloud_event(&url, "\"0x8D\"").to_string()).await.outcome.succeeded());
+        assert_eq!(world.rejections().await.len(), records, "{account}");
+    }
+    assert_eq!(world.rejection().await["reason"], "source-forbidden");
+}

@@ -26,6 +26,7 @@ mod smoke;
 mod sources;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod telemetry;
+mod tokens;
 mod tool;
 mod verbs;
 mod wire;

@@ -1,6 +1,8 @@
 //! `handler pull`: the same work where there is no Functions host.
 #![cfg(unix)]
 
+mod late;
+
 use std::{
     collections::BTreeMap,
     process::Stdio,

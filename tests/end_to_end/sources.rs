@@ -11,7 +11,7 @@ use signet::{
 };
 use signet_core::{algorithm::sha256_hex, format::Format, jwks::JwkSet};
 
-use crate::world::{Setup, Stored, World, eventually};
+use crate::world::{Place, Setup, Stored, World, eventually};
 
 const MIB: usize = 1024 * 1024;
 
@@ -337,4 +337,79 @@ async fn a_duplicate_of_what_is_done_is_done_though_the_blob_is_gone() {
     world.upload("x", b"other").await;
     assert!(world.sign(&message).await.outcome.succeeded());
     assert!(world.rejections().await.is_empty());
+}
+
+/// A record beside a result would be wrong for ever; another delivery is not.
+#[tokio::test]
+async fn what_may_be_done_is_not_rejected_while_that_cannot_be_told() {
+    let world = World::start().await;
+    let etag = world.upload("x", b"abc").await;
+    let message = item("a", &json!({ "url": world.upload_url("x"), "etag": etag }), &[Format::Raw]);
+    assert!(world.sign(&message).await.outcome.succeeded());
+    world.upload("x", b"other").await;
+    let blob = &world.deployment.taps.blob;
+    blob.fail(Fault::status(403).method("HEAD").path("-signed/"));
+    assert_eq!(world.sign(&message).await.status, Some(503));
+    assert!(world.rejections().await.is_empty());
+    blob.heal();
+    assert!(world.sign(&message).await.outcome.succeeded());
+    assert!(world.rejections().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_done_stays_done_though_its_container_may_not_be_read_any_more() {
+    let world = World::start().await;
+    world.upload("x", b"abc").await;
+    let mut message = Message::new(item("a", &json!({ "url": world.upload_url("x") }), &[Format::Raw]));
+    assert!(world.invoke(&message).await.outcome.succeeded());
+    let Place { deployment, key } = world.without_host();
+    let world = World::around(deployment, key, Setup::default().setting("SIGNET_SOURCES", "")).await;
+    world.logged(" ready ").await;
+    message.dequeue_count = 2;
+    assert!(world.invoke(&message).await.outcome.succeeded());
+    assert!(world.rejections().await.is_empty());
+    let other = item("b", &json!({ "url": world.upload_url("x") }), &[Format::Raw]);
+    let reply = world.sign(&other).await;
+    assert_eq!(refused(&world, &reply).await["reason"], "source-forbidden");
+}
+
+/// As a host does that has lost the connection to its handler: both are of one message, and its source has changed in between.
+#[tokio::test]
+async fn of_two_deliveries_at_once_none_rejects_what_the_other_has_done() {
+    let world = World::start().await;
+    world.upload("x", b"first").await;
+    let first = Message::new(item("a", &json!({ "url": world.upload_url("x") }), &[Format::Raw]));
+    let vault = &world.deployment.taps.vault;
+    let slow =
+        vault.fail(Fault::new(Action::Delay(std::time::Duration::from_secs(3))).method("POST").path("/sign").times(1));
+    let again = async {
+        eventually("a first delivery", async || (vault.fired(slow) > 0).then_some(())).await;
+        world.upload("x", b"second").await;
+        world.invoke(&Message { dequeue_count: 2, ..first.clone() }).await
+    };
+    let (late, again) = tokio::join!(world.invoke(&first), again);
+    assert!(again.outcome.succeeded(), "{}", again.outcome);
+    assert_eq!(late.status, Some(503), "it comes again, and is done then");
+    assert!(world.invoke(&Message { dequeue_count: 3, ..first }).await.outcome.succeeded());
+    assert!(world.rejections().await.is_empty());
+}
+
+/// Of an empty blob the SDK asks for the whole, which may be anything by then: it is not taken into memory.
+#[tokio::test]
+async fn a_blob_that_grows_between_two_requests_takes_no_memory() {
+    let world = World::start().await;
+    world.upload("x", b"").await;
+    let blob = &world.deployment.taps.blob;
+    let grown = Action::alter(|answer| {
+        let mut answer = answer.map(|_| vec![0; 9 * MIB].into());
+        answer.headers_mut().remove("content-length");
+        answer
+    });
+    let whole = |seen: &signet::local::tap::Exchange| seen.header("x-ms-range").or(seen.header("range")).is_none();
+    let grown = blob.fail(Fault::new(grown).method("GET").path("-uploads/").when(whole).times(1));
+    let reply = world.sign(&item("a", &json!({ "url": world.upload_url("x") }), &[Format::Raw])).await;
+    assert!(reply.outcome.succeeded(), "{}", reply.outcome);
+    assert_eq!(blob.fired(grown), 1);
+    let result = world.result("a.sig").await.expect("it stands");
+    assert_eq!(result.metadata["signet_sha256"], sha256_hex(b""), "it was asked for again");
 }

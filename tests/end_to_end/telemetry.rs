@@ -12,7 +12,7 @@ use std::{
 
 use signet::local::{puller::Puller, tap::Fault, vault::KeySpec};
 use tokio::{
-    io::AsyncReadExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
     process::{Child, Command},
     time::timeout,
@@ -152,6 +152,58 @@ async fn what_waits_is_sent_when_a_replica_ends() {
     assert_eq!((item.name.as_str(), item.parent.as_str()), ("sign", ""));
     assert!(!item.attributes.contains_key("faas.invocation_id"), "{item:?}");
     assert!(spans.iter().any(|span| way(&spans, span) == "sign / sign / KeyVault.sign / POST"), "{spans:#?}");
+}
+
+/// A batch that is to be sent once more when the end comes.
+#[tokio::test]
+async fn what_is_on_its_way_at_the_end_arrives() {
+    let collector = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let endpoint = format!("http://{}/v1/traces", collector.local_addr().expect("a port"));
+    let (refused, mut is_refused) = tokio::sync::watch::channel(false);
+    let received = tokio::spawn(async move {
+        let mut received = Vec::new();
+        loop {
+            let (mut stream, _) = collector.accept().await.expect("a connection");
+            let body = read_request(&mut stream).await;
+            let has_it = body.windows(8).any(|bytes| bytes == b"the-last");
+            let is_first = has_it && !*refused.borrow();
+            let answer = if is_first { "503 Busy\r\nRetry-After: 1" } else { "200 OK" };
+            let answer = format!("HTTP/1.1 {answer}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.expect("written");
+            if is_first {
+                refused.send_replace(true);
+            } else if has_it {
+                received.extend(body);
+                return received;
+            }
+        }
+    });
+    let deployment = Arc::new(deployment().await);
+    let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
+    let mut settings = deployment.settings(&key);
+    settings.insert("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT".to_owned(), endpoint);
+    let place = Place { deployment, key };
+    place.enqueue(r#"{"id":"the-last","payload":1}"#).await;
+    let mut puller = Puller::start(&app_root().await.join("bin/handler"), &settings).expect("a replica");
+    is_refused.wait_for(|refused| *refused).await.expect("a collector");
+    puller.terminate();
+    assert!(puller.ended().await.expect("an end").success());
+    timeout(Duration::from_secs(5), received).await.expect("it arrives").expect("a collector");
+}
+
+/// The body of one HTTP request.
+async fn read_request(stream: &mut tokio::net::TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(end) = bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+            if bytes.len() >= end + 4 + length.parse::<usize>().expect("a number") {
+                return bytes.split_off(end + 4);
+            }
+        }
+        assert!(stream.read_buf(&mut bytes).await.expect("a request") > 0, "it broke off");
+    }
 }
 
 /// A collector that takes connections and answers nothing.

@@ -31,7 +31,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::tap::{Action, Exchange, Tap, visible_headers, visible_host, visible_query};
+use super::tap::{Action, Exchange, Tap, credential, visible_headers, visible_host, visible_query};
 
 /// The largest request body that a local service takes, bytes.
 pub const BODY_LIMIT: usize = 64 * 1024 * 1024;
@@ -195,6 +195,7 @@ impl Front {
             query: visible_query(parts.uri.query().unwrap_or_default()),
             status: None,
             request_headers: visible_headers(&parts.headers),
+            credential: credential(&parts.headers),
             connection,
             fault: false,
             request_bytes: body.len(),

@@ -8,6 +8,7 @@ mod fault;
 use std::{
     collections::VecDeque,
     fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -15,7 +16,10 @@ use std::{
     time::SystemTime,
 };
 
-use hyper::{HeaderMap, header::HOST};
+use hyper::{
+    HeaderMap,
+    header::{AUTHORIZATION, HOST},
+};
 use tokio::sync::watch;
 
 pub use self::fault::{Action, Alteration, Fault, Predicate};
@@ -48,6 +52,8 @@ pub struct Exchange {
     pub status: Option<u16>,
     /// Names in lower case, with values; those of credentials read `REDACTED`.
     pub request_headers: Vec<(String, String)>,
+    /// A number that is the same for the same `Authorization`, and says nothing else of it; none without one.
+    pub credential: Option<u64>,
     /// The TCP connection that it came on, numbered from 1 within the tap.
     pub connection: u64,
     /// Whether a fault was shown.
@@ -214,6 +220,13 @@ pub(crate) struct Met {
 /// The headers as a tap keeps them.
 pub(crate) fn visible_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     headers.iter().map(|(name, value)| (name.as_str().to_owned(), visible(name.as_str(), value.as_bytes()))).collect()
+}
+
+/// What a tap keeps of the header `Authorization`.
+pub(crate) fn credential(headers: &HeaderMap) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    headers.get(AUTHORIZATION)?.as_bytes().hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 /// The host as a tap keeps it.

@@ -165,6 +165,18 @@ fn a_predicate_keeps_its_exact_text() {
     assert_eq!(predicate.json.as_deref(), Some(r#"{ "a" :1.0 }"#));
 }
 
+/// The longest name that there is, and one that no service has a blob of.
+#[test]
+fn a_url_that_no_blob_can_have_is_refused() {
+    for (length, is_one) in [(1024, true), (1200, false)] {
+        let url = format!("https://a.blob.core.windows.net/in/{}", "€".repeat(length));
+        let item = format!(r#"{{"source":{{"url":"{url}"}}}}"#);
+        let outcome = WorkItem::parse(item.as_bytes(), Format::Jws).map_err(|rejection| rejection.reason);
+        assert_eq!(outcome.is_ok(), is_one, "{length}");
+        assert!(is_one || outcome.is_err_and(|reason| reason == Reason::InvalidWorkItem));
+    }
+}
+
 #[test]
 fn a_source_is_a_blob_with_what_pins_it() {
     let item = parse(

@@ -94,3 +94,28 @@ async fn a_disabled_pinned_version_is_not_published_again() {
     eventually("a signature", async || world.sign(r#"{"id":"c","payload":1}"#).await.outcome.succeeded().then_some(()))
         .await;
 }
+
+/// Under a name that is taken nothing is replaced; that what is signed does not verify with it has to be said.
+#[tokio::test]
+async fn another_key_under_the_name_of_ours_is_told_of() {
+    let deployment = Arc::new(deployment().await);
+    let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
+    deployment.create_key("other", KeySpec::P256).await.expect("a key");
+    let kid =
+        |name: &str| deployment.vault.key(VAULT, name, None).expect("a key")["key"]["kid"].as_str().map(str::to_owned);
+    let mut other = deployment.vault.key(VAULT, "other", None).expect("a key")["key"].clone();
+    other["kid"] = kid("signing").expect("a kid").into();
+    let set = deployment.results().expect("the container").blob_client(jwks::BLOB_NAME);
+    let theirs = serde_json::json!({ "keys": [other] }).to_string();
+    set.upload(azure_core::http::RequestContent::from(theirs.clone().into_bytes()), None).await.expect("an upload");
+    let world = World::around(Arc::clone(&deployment), key, attentive()).await;
+    let told = |at_least: usize| {
+        let lines = world.host.log().into_iter().map(|line| line.text);
+        let told = lines.filter(|line| line.contains("another key under this name") && line.contains("ERROR")).count();
+        (told >= at_least).then_some(())
+    };
+    // At the start, and with each look from then on.
+    eventually("two errors", async || told(2)).await;
+    assert!(world.sign(r#"{"id":"a","payload":1}"#).await.outcome.succeeded());
+    assert_eq!(world.result(jwks::BLOB_NAME).await.expect("it stands").text(), theirs);
+}

@@ -101,6 +101,7 @@ async fn exchanges_are_listed_without_their_secrets() {
     for name in ["authorization", "x-identity-header", "x-other"] {
         assert_eq!(first.header(name), Some("REDACTED"));
     }
+    assert!(first.credential.is_some() && second.credential.is_none());
     assert_eq!((first.connection, second.connection), (1, 2));
     assert_eq!(bench.tap.count(|exchange| exchange.method == "POST"), 1);
     bench.tap.clear();
