@@ -26,7 +26,7 @@ use crate::{
     census::{Census, Plan, judge_writes},
     dice::Dice,
     error::{Context as _, Result},
-    faults::{self, Episode, Fired, KEY, Service, TOKEN_LIFE},
+    faults::{self, Episode, Fired, KEY, Service, TOKEN_LIFE, VAULTS},
     feed::Feed,
     findings::{Findings, What},
     items::Message,
@@ -64,6 +64,7 @@ pub struct Arena {
     /// How its messages come to the handler.
     pub door: Door,
     endings: Endings,
+    vaults: usize,
     app: App,
     names: Option<Names>,
     lease: Duration,
@@ -79,6 +80,8 @@ pub struct Terms {
     pub door: Door,
     /// Deliveries until a message is given up.
     pub max_dequeue_count: u32,
+    /// How many vaults there are, each with a key.
+    pub vaults: usize,
     /// How long a message that is worked on is hidden.
     pub lease: Duration,
     /// Seconds that an item may take until it is handed back.
@@ -114,12 +117,15 @@ impl Arena {
         root: &AppRoot,
         handler: &Path,
         seed: u64,
-        Terms { name, door, max_dequeue_count, lease, deadline, log }: Terms,
+        Terms { name, door, max_dequeue_count, vaults, lease, deadline, log }: Terms,
     ) -> Result<Self> {
         let deployment = Arc::new(Deployment::start(stack, name).await.context("a deployment")?);
         deployment.issuer.set_lifetime(TOKEN_LIFE);
-        let key = deployment.create_key(KEY, KeySpec::P256).await.context("a key")?;
-        let mut settings = deployment.settings(&key);
+        let mut keys = Vec::new();
+        for vault in VAULTS.into_iter().take(vaults) {
+            keys.push(deployment.create_key_in(vault, KEY, KeySpec::P256).await.context("a key")?);
+        }
+        let mut settings = deployment.settings(&keys.join(","));
         for (name, value) in [("SIGNET_DEADLINE", deadline.to_string()), ("SIGNET_KEY_REFRESH", "2".to_owned())] {
             settings.insert(name.to_owned(), value);
         }
@@ -147,6 +153,7 @@ impl Arena {
             standing: Standing::new(deployment.ledger(), name),
             door,
             endings: Endings::default(),
+            vaults,
             app,
             names,
             lease,
@@ -284,7 +291,7 @@ impl Arena {
         let mut dice = Dice::of(self.seed, &format!("{} lane {lane}", self.deployment.queue_name));
         while !is_calm.load(Ordering::Relaxed) {
             sleep(Duration::from_millis(dice.between(100, 2500))).await;
-            let episode = Episode::draw(&mut dice, self.door);
+            let episode = Episode::draw(&mut dice, self.door, self.vaults);
             match &self.names {
                 Some(names) if dice.one_in(25) => {
                     self.lose_names(names, Duration::from_millis(dice.between(500, 4000))).await;

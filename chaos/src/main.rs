@@ -38,6 +38,9 @@ struct Arguments {
     /// How many kills [default: one for each forty messages]
     #[arg(long)]
     kills: Option<usize>,
+    /// How many vaults share the main phase: 1 or 2
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    vaults: u8,
     /// How many faults must be met at least: more messages are sent, up to 500, until they are
     #[arg(long, value_name = "N", default_value_t = 0)]
     faults: u32,
@@ -97,6 +100,7 @@ async fn chaos(arguments: &Arguments) -> Result<ExitCode> {
         door: if arguments.pull { Door::Pull } else { Door::Host },
         items: arguments.items,
         kills,
+        vaults: arguments.vaults.into(),
         faults: arguments.faults,
         handler,
         given_up: arguments.without.is_none(),

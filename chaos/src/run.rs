@@ -33,6 +33,8 @@ pub struct Options {
     pub items: usize,
     /// How many kills.
     pub kills: usize,
+    /// How many vaults there are in the main phase, one or two.
+    pub vaults: usize,
     /// How many faults must be met at least: there are more messages until they are.
     pub faults: u32,
     /// The handler to try.
@@ -142,7 +144,8 @@ async fn everything_at_once(
 ) -> Result<()> {
     let door = options.door;
     let (lease, log) = (short_lease(door), options.log.clone());
-    let terms = Terms { name: "chaos", door, max_dequeue_count: 1000, lease, deadline: 10, log };
+    let vaults = options.vaults;
+    let terms = Terms { name: "chaos", door, max_dequeue_count: 1000, vaults, lease, deadline: 10, log };
     let arena = Arena::new(stack, root, &options.handler, options.seed, terms.clone()).await?;
     let more = if options.faults > 0 { MORE } else { 0 };
     let plan = items::messages(options.seed, options.items + more, terms.name, door);
@@ -177,7 +180,7 @@ async fn giving_up(
         Door::Host => (given_up::MAX_DEQUEUE_COUNT, given_up::LEASE, 10),
         Door::Pull => (given_up::ATTEMPTS, given_up::PULL_LEASE, given_up::PULL_DEADLINE),
     };
-    let terms = Terms { name: "given-up", door, max_dequeue_count, lease, deadline, log };
+    let terms = Terms { name: "given-up", door, max_dequeue_count, vaults: 1, lease, deadline, log };
     let arena = Arena::new(stack, root, &options.handler, options.seed, terms.clone()).await?;
     let messages = items::plain(options.seed, 100 + options.items / 100, terms.name);
     let workers = arena.workers()?;
@@ -200,7 +203,8 @@ async fn fault_points(
         // which would be hidden for minutes after so many deliveries.
         Door::Pull => 40,
     };
-    let terms = Terms { name: "points", door, max_dequeue_count: 1000, lease: short_lease(door), deadline, log };
+    let terms =
+        Terms { name: "points", door, max_dequeue_count: 1000, vaults: 1, lease: short_lease(door), deadline, log };
     let arena = Arena::new(stack, root, handler, options.seed, terms.clone()).await?;
     let batches = items::batches(options.seed, points::of(door).len(), terms.name);
     let workers = arena.workers()?;

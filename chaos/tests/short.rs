@@ -18,11 +18,24 @@ async fn made(door: Door, (items, kills): (usize, usize)) -> Outcome {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs() / (24 * 3600);
     let root = AppRoot::find().expect("the checkout");
     let handler = root.build_handler(&|line| println!("{line}")).await.expect("the handler");
-    let options =
-        Options { seed, door, items, kills, faults: FAULTS, handler, given_up: false, fault_points: None, log: None };
+    // One key in the one run, one in each of two vaults in the other.
+    let vaults = if door == Door::Host { 2 } else { 1 };
+    let options = Options {
+        seed,
+        door,
+        items,
+        kills,
+        vaults,
+        faults: FAULTS,
+        handler,
+        given_up: false,
+        fault_points: None,
+        log: None,
+    };
     let pull = if door == Door::Pull { "--pull " } else { "" };
     println!(
-        "scripts/chaos {pull}--seed {seed} --items {items} --kills {kills} --faults {FAULTS} --without-fault-points"
+        "scripts/chaos {pull}--seed {seed} --items {items} --kills {kills} --vaults {vaults} --faults {FAULTS} \
+         --without-fault-points"
     );
     let outcome = run::run(&root, &options, &|line| println!("{line}")).await.expect("a run");
     let report = report::text(&outcome);

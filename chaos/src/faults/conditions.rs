@@ -10,8 +10,10 @@ use tokio::time::sleep;
 
 use super::{Service, one_in, signatures};
 
-/// The name of the key that signs.
+/// The name of the key that signs, in each vault.
 pub const KEY: &str = "signing";
+/// The vaults, of which a run has the first so many.
+pub const VAULTS: [&str; 2] = [VAULT, "second"];
 /// How long tokens are good for while the run lasts.
 pub const TOKEN_LIFE: Duration = Duration::from_secs(40);
 
@@ -92,15 +94,15 @@ impl Condition {
         }
     }
 
-    /// Lets it be so for a while; how many requests met it, as far as that can be told.
-    pub(super) async fn run(self, deployment: &Deployment, lasts: Duration) -> u32 {
+    /// Lets it be so for a while, in one of the vaults where it is about a key; how many requests met it, as far as that can be told.
+    pub(super) async fn run(self, deployment: &Deployment, whose: &str, lasts: Duration) -> u32 {
         let vault = &deployment.vault;
         // A step that fails has another of these conditions to thank for it.
-        let set = |attributes| drop(vault.update_attributes(VAULT, KEY, None, attributes));
+        let set = |attributes| drop(vault.update_attributes(whose, KEY, None, attributes));
         let enabled = |enabled| Attributes { enabled: Some(enabled), ..Attributes::default() };
         let times = |nbf, exp| Attributes { enabled: None, nbf: Some(nbf), exp: Some(exp) };
         match self {
-            Self::Rotated => drop(vault.rotate(VAULT, KEY).await),
+            Self::Rotated => drop(vault.rotate(whose, KEY).await),
             Self::Disabled => {
                 set(enabled(false));
                 sleep(lasts).await;
@@ -117,13 +119,13 @@ impl Condition {
                 set(times(0, NEVER));
             }
             Self::Deleted => {
-                let _ = vault.delete(VAULT, KEY);
+                let _ = vault.delete(whose, KEY);
                 sleep(lasts).await;
-                let _ = vault.recover(VAULT, KEY);
+                let _ = vault.recover(whose, KEY);
             }
             Self::Spreading => {
                 vault.set_readiness_delay(lasts);
-                let _ = vault.rotate(VAULT, KEY).await;
+                let _ = vault.rotate(whose, KEY).await;
                 sleep(lasts).await;
                 vault.set_readiness_delay(Duration::ZERO);
             }
@@ -169,9 +171,12 @@ const NEVER: u64 = 4_102_444_799;
 /// Puts everything right again, whatever was under way.
 pub fn mend(deployment: &Deployment) {
     let vault = &deployment.vault;
-    let _ = vault.recover(VAULT, KEY);
-    let good = Attributes { enabled: Some(true), nbf: Some(0), exp: Some(NEVER) };
-    let _ = vault.update_attributes(VAULT, KEY, None, good);
+    for whose in VAULTS {
+        // There may be no second one.
+        let _ = vault.recover(whose, KEY);
+        let good = Attributes { enabled: Some(true), nbf: Some(0), exp: Some(NEVER) };
+        let _ = vault.update_attributes(whose, KEY, None, good);
+    }
     vault.set_readiness_delay(Duration::ZERO);
     vault.limit(None);
     deployment.issuer.set_clock(0);

@@ -20,7 +20,7 @@ use signet::local::{
     tap::{Exchange, Fault, Tap},
 };
 
-pub use self::conditions::{Condition, KEY, TOKEN_LIFE, mend};
+pub use self::conditions::{Condition, KEY, TOKEN_LIFE, VAULTS, mend};
 use crate::{dice::Dice, workers::Door};
 
 /// A service that can be made to fail.
@@ -72,13 +72,13 @@ pub struct Episode {
 #[derive(Debug)]
 enum What {
     Faults(Vec<(Service, Fault)>),
-    Condition(Condition),
+    Condition(Condition, &'static str),
 }
 
 impl Episode {
-    /// The next one that is drawn.
+    /// The next one that is drawn, where there are so many vaults.
     #[must_use]
-    pub fn draw(dice: &mut Dice, door: Door) -> Self {
+    pub fn draw(dice: &mut Dice, door: Door, vaults: usize) -> Self {
         let lasts = Duration::from_millis(dice.between(200, 3000));
         if door == Door::Pull && dice.one_in(4) {
             let (name, make) = dice.weighted(queue::ALL);
@@ -86,7 +86,9 @@ impl Episode {
         }
         if dice.one_in(5) {
             let condition = dice.weighted(Condition::ALL);
-            return Self { name: condition.name(), what: What::Condition(condition), lasts };
+            // With one vault there is nothing to draw, and a plan stays as it was.
+            let whose = if vaults > 1 { *dice.pick(&VAULTS) } else { VAULTS[0] };
+            return Self { name: condition.name(), what: What::Condition(condition, whose), lasts };
         }
         let (name, make) = dice.weighted(catalogue::ALL);
         Self { name, what: What::Faults(make(dice)), lasts }
@@ -95,8 +97,8 @@ impl Episode {
     /// Lets it happen, and mends it again.
     pub async fn run(self, deployment: &Deployment, fired: &Fired) {
         match self.what {
-            What::Condition(condition) => {
-                let hits = condition.run(deployment, self.lasts).await;
+            What::Condition(condition, whose) => {
+                let hits = condition.run(deployment, whose, self.lasts).await;
                 fired.add(condition.service(), self.name, hits);
             }
             What::Faults(faults) => {
