@@ -49,8 +49,12 @@ pub struct Verdict {
     pub issued_at: Option<i64>,
     /// The content's media type.
     pub content_type: Option<String>,
-    /// What it is about, by the signer's word: the subject of a statement.
+    /// What an envelope says that its payload is.
+    pub payload_type: Option<String>,
+    /// What it is about, by the signer's word: the subject of a statement that the content is, or else the first.
     pub subject: Option<String>,
+    /// How many subjects the statement has.
+    pub subjects: Option<usize>,
     /// What is attested of it: the type of a statement's predicate.
     pub predicate_type: Option<String>,
     /// SHA-256 of the content, as far as it is known.

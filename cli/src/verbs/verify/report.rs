@@ -105,7 +105,9 @@ impl Report {
             "signedAt": verdict.issued_at.and_then(rfc3339),
             "storedAt": surroundings.stored_at.and_then(|at| rfc3339(at.unix_timestamp())),
             "contentType": verdict.content_type,
+            "payloadType": verdict.payload_type,
             "subject": verdict.subject,
+            "subjects": verdict.subjects,
             "predicateType": verdict.predicate_type,
             "sha256": verdict.sha256,
             "bytes": verdict.length,
@@ -137,7 +139,10 @@ impl Report {
                 .map(|at| format!("{at} (the blob's Last-Modified; the signature does not say when)")),
         );
         line("content", verdict.content_type.clone());
-        line("subject", verdict.subject.clone());
+        line("payload", verdict.payload_type.clone());
+        let many = verdict.subjects.filter(|subjects| *subjects > 1);
+        let many = many.map(|subjects| format!(" (one of {subjects})")).unwrap_or_default();
+        line("subject", verdict.subject.as_ref().map(|subject| format!("{subject}{many}")));
         line("predicate", verdict.predicate_type.clone());
         line("bytes", verdict.length.map(|length| length.to_string()));
         let caveat = if self.has_seen_content() { "" } else { " (as the statement says; --content compares)" };
