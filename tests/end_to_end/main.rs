@@ -13,6 +13,8 @@ mod json_texts;
 mod keys;
 mod main_path;
 mod memory;
+#[cfg(unix)]
+mod output;
 mod overload;
 mod package;
 mod process;

@@ -9,6 +9,8 @@ use signet::local::{
 };
 use signet_core::{base64, rejection};
 
+#[cfg(unix)]
+use crate::output;
 use crate::{
     tool::{Desk, Ran, received},
     world::{Setup, World, deployment, eventually},
@@ -258,4 +260,26 @@ async fn records_of_strangers_harm_nobody() {
         assert!(ran.stderr.contains(why), "{why}: {ran:?}");
     }
     assert_eq!(received(&deployment).await, [encoded]);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_to_be_sent_is_sent_whether_or_not_anybody_reads_of_it() {
+    let (deployment, desk) = at_a_desk().await;
+    let replay = ["rejected", "replay", "--all"];
+    for number in 0..3 {
+        record(&deployment, &format!("m{number}"), json!({})).await;
+    }
+    let ran = output::run_onto(&desk, output::CLOSED_PIPE, &replay).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    assert_eq!(received(&deployment).await.len(), 3);
+    #[cfg(target_os = "linux")]
+    {
+        for number in 3..6 {
+            record(&deployment, &format!("m{number}"), json!({})).await;
+        }
+        let ran = output::run_onto(&desk, output::FULL_DISK, &replay).await;
+        ran.exits(2, "cannot be written to stdout");
+        assert_eq!(received(&deployment).await.len(), 3);
+    }
 }

@@ -28,6 +28,7 @@ use crate::{
         stack::{Deployment, Stack},
         vault::KeySpec,
     },
+    out,
     remote::Document,
     settings::Error,
     table,
@@ -98,10 +99,10 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     if options.json {
         let rows: Vec<Value> = rows.iter().map(Row::as_json).collect();
         let seconds = took.as_secs_f64();
-        println!("{}", json!({ "items": rows, "rejected": rejection, "verified": good, "seconds": seconds }));
+        say!("{}", json!({ "items": rows, "rejected": rejection, "verified": good, "seconds": seconds }));
     } else {
         show(&rows, &rejection, &counts);
-        println!(
+        say!(
             "{good} of {} signatures verified with the published keys; 1 message rejected with its reason.\n\
              {:.1} s in all, {:.1} s of them to build and fetch; the handler has {handler_bytes} bytes.",
             rows.len(),
@@ -122,7 +123,7 @@ struct Shown {
 impl Shown {
     fn step(&self, what: &str) {
         if !self.quiet {
-            eprintln!("{:>6.1} s  {what}", self.begun.elapsed().as_secs_f64());
+            tell!("{:>6.1} s  {what}", self.begun.elapsed().as_secs_f64());
         }
     }
 
@@ -130,7 +131,7 @@ impl Shown {
         if self.quiet {
         } else if std::io::stderr().is_terminal() {
             let line: String = line.chars().take(100).collect();
-            eprint!("\r\x1b[2K          {line}\r");
+            out::aside(&format!("\r\x1b[2K          {line}\r"));
         }
     }
 }
@@ -303,14 +304,16 @@ impl Counts {
 
 fn show(rows: &[Row], rejection: &Value, counts: &Counts) {
     let cells: Vec<Vec<String>> = rows.iter().map(Row::as_cells).collect();
-    println!(
+    say!(
         "\n{}",
         table::render(&["result", "from", "format", "key", "algorithm", "bytes", "after", "signature"], &cells)
     );
     let text = |name: &str| rejection[name].as_str().unwrap_or_default().to_owned();
-    println!("  rejected: {} ({})\n", text("reason"), text("detail"));
-    println!(
+    say!("  rejected: {} ({})\n", text("reason"), text("detail"));
+    say!(
         "  The two handlers asked for {} tokens, {} keys and {} signatures.\n",
-        counts.tokens, counts.look_ups, counts.signatures
+        counts.tokens,
+        counts.look_ups,
+        counts.signatures
     );
 }

@@ -60,11 +60,11 @@ enum KeyChoice {
 /// Runs until Ctrl-C.
 pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     let root = AppRoot::find()?;
-    let progress = |line: &str| eprintln!("  {line}");
+    let progress = |line: &str| tell!("  {line}");
     let handler = root.build_handler(&progress).await?;
     let stack = Stack::start(&progress).await?;
     let deployment = Arc::new(Deployment::start(&stack, "work").await?);
-    eprintln!("  making a key");
+    tell!("  making a key");
     let key = deployment.create_key("signing", KeySpec::from(options.key)).await?;
     deployment.subscribe(deployment.uploads_subscription());
     let settings = deployment.settings(&key);
@@ -89,7 +89,7 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     };
     let file = SettingsFile::write(&root, &settings)?;
     if options.json {
-        println!("{}", json!({ "settings": settings, "file": file.0 }));
+        say!("{}", json!({ "settings": settings, "file": file.0 }));
     } else {
         show(options, &settings, &file.0);
     }
@@ -98,24 +98,24 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
 }
 
 fn show(options: &Options, settings: &BTreeMap<String, String>, file: &Path) {
-    println!("\nThe local stack is running. Its settings, also in {}:\n", file.display());
+    say!("\nThe local stack is running. Its settings, also in {}:\n", file.display());
     for (name, value) in settings {
-        println!("  {name:<28} {value}");
+        say!("  {name:<28} {value}");
     }
     let (file, results, uploads) = (file.display(), &settings["SIGNET_RESULTS"], &settings["SIGNET_SOURCES"]);
-    println!(
+    say!(
         "\nA blob that is written to {uploads} becomes a Microsoft.Storage.BlobCreated event on the queue {}, \
          in the form in which Event Grid delivers it.",
         settings["SIGNET_QUEUE"]
     );
     match options.host {
-        HostChoice::StandIn => println!(
+        HostChoice::StandIn => say!(
             "\nIn another terminal:\n\n  \
              echo '{{\"id\":\"hello\",\"payload\":{{\"a\":1}}}}' | signet --settings {file} send\n  \
              signet --settings {file} verify {results}/hello.jws.json\n\n\
              Ctrl-C ends it all. What the handler logs:\n"
         ),
-        HostChoice::Func => println!(
+        HostChoice::Func => say!(
             "\nFor Core Tools: copy that file to local.settings.json in the checkout, have {ca} trusted by .NET \
              (on Linux: export SSL_CERT_FILE={ca}; on macOS: add it to the keychain; on Windows: certutil -user -addstore Root {ca}), \
              have devstoreaccount1.blob.localhost and devstoreaccount1.queue.localhost resolve to 127.0.0.1 (a line in the hosts file), \
@@ -195,7 +195,7 @@ async fn print_log_until_interrupted(mut runs: Runs) -> Result<(), Error> {
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     let mut print = |log: Vec<String>| {
         for line in &log[printed.min(log.len())..] {
-            println!("{line}");
+            say!("{line}");
         }
         printed = log.len();
     };

@@ -91,9 +91,9 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
         if options.json {
             let mut line = json!({ "queue": name, "messageId": id });
             line[origin.kind()] = Value::from(origin.to_string());
-            println!("{line}");
+            say!("{line}");
         } else {
-            println!("{origin} → {name}  {id}");
+            say!("{origin} → {name}  {id}");
         }
     }
     Ok(ExitCode::SUCCESS)

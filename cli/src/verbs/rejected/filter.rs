@@ -76,7 +76,7 @@ impl Filter {
             match read? {
                 Ok((_, record)) if self.counts(&entry, &record) => found.push(Found { entry, record }),
                 Ok(_) => {}
-                Err(why) => eprintln!("{why}"),
+                Err(why) => tell!("{why}"),
             }
         }
         Ok(found)

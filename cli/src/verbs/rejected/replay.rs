@@ -69,7 +69,7 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Error> {
     entries.reverse();
     let found = filter.read(&rejections, entries).await?;
     if found.is_empty() && !options.json {
-        println!("Nothing to replay: no record in {} matches, or all that do have been replayed.", rejections.url);
+        say!("Nothing to replay: no record in {} matches, or all that do have been replayed.", rejections.url);
     }
     let mut is_complete = true;
     for found in &found {
@@ -154,8 +154,8 @@ fn report(options: &Options, queue: &WorkQueue, found: &Found, outcome: &Outcome
     let item = record.id.as_deref().map(|id| format!("  {}", text::visible(id))).unwrap_or_default();
     match outcome {
         _ if options.json => {}
-        Outcome::Sent(id) => println!("{name} → {}  {id}{item}", queue.name),
-        Outcome::WouldBeSent => println!("{name} → {}  (not sent: --dry-run){item}", queue.name),
+        Outcome::Sent(id) => say!("{name} → {}  {id}{item}", queue.name),
+        Outcome::WouldBeSent => say!("{name} → {}  (not sent: --dry-run){item}", queue.name),
         Outcome::InDoubt(_) | Outcome::Refused(_) => {}
     }
     if options.json {
@@ -163,16 +163,16 @@ fn report(options: &Options, queue: &WorkQueue, found: &Found, outcome: &Outcome
             "blob": entry.name, "id": record.id, "outcome": word, "queue": queue.name,
             "messageId": message_id.map_or(Value::Null, |id| Value::from(id.as_str())), "why": why,
         });
-        println!("{replay}");
+        say!("{replay}");
     }
     match outcome {
-        Outcome::InDoubt(why) => eprintln!(
+        Outcome::InDoubt(why) => tell!(
             "{name} is in doubt: {}, and did not say what came of it. Look for the item's result or a new record; \
              if there is neither once the queue is empty, send it with --id {} --again",
             text::visible(why),
             text::visible(entry.stem()),
         ),
-        Outcome::Refused(why) => eprintln!("{name} was not replayed: {}", text::visible(why)),
+        Outcome::Refused(why) => tell!("{name} was not replayed: {}", text::visible(why)),
         Outcome::Sent(_) | Outcome::WouldBeSent => {}
     }
 }

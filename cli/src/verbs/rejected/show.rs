@@ -1,6 +1,6 @@
 //! `signet rejected show`: one record, whole, and the message as it was.
 
-use std::{io::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::Value;
@@ -8,6 +8,7 @@ use signet_core::base64;
 
 use super::{replay_as_json, replay_in_words};
 use crate::{
+    out,
     rejections::{Entry, Record, Rejections, Step},
     remote::Remote,
     settings::Error,
@@ -34,16 +35,14 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Error> {
     let (mut json, record) = rejections.read(&entry.name).await??;
     let bytes = record.bytes()?;
     if options.message {
-        let mut stdout = std::io::stdout();
-        stdout.write_all(&bytes)?;
-        stdout.flush()?;
+        out::bytes(&bytes);
     } else if options.json {
         json["blob"] = entry.name.as_str().into();
         json["text"] = std::str::from_utf8(&bytes).map_or(Value::Null, Value::from);
         json["replay"] = replay_as_json(&entry);
-        println!("{json}");
+        say!("{json}");
     } else {
-        print!("{}", as_text(&entry, &json, &record, &bytes));
+        out::bytes(as_text(&entry, &json, &record, &bytes).as_bytes());
     }
     Ok(ExitCode::SUCCESS)
 }

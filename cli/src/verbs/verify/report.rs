@@ -7,7 +7,7 @@ use signet_azure::names::KeyIdentifier;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{NoVerdict, Verdict};
-use crate::remote::Fetched;
+use crate::{out, remote::Fetched};
 
 /// What is known beside the signature. None of it is signed.
 #[derive(Debug, Default)]
@@ -87,9 +87,9 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn print(&self, as_json: bool) -> ExitCode {
         if as_json {
-            println!("{}", self.as_json());
+            say!("{}", self.as_json());
         } else {
-            print!("{}", self.as_text());
+            out::bytes(self.as_text().as_bytes());
         }
         ExitCode::SUCCESS
     }
@@ -176,9 +176,9 @@ pub(super) fn print_no_verdict(why: &NoVerdict, surroundings: &Surroundings, as_
     };
     if as_json {
         let (source, key_set) = (&surroundings.source, &surroundings.key_set);
-        println!("{}", json!({ "valid": valid, "why": why, "source": source, "keySet": key_set }));
+        say!("{}", json!({ "valid": valid, "why": why, "source": source, "keySet": key_set }));
     } else {
-        eprintln!("{said}: {}", on_one_line(why));
+        tell!("{said}: {}", on_one_line(why));
     }
     ExitCode::from(code)
 }
