@@ -39,7 +39,7 @@ pub struct NotSent {
 impl WorkQueue {
     /// Reads the settings; nothing is sent yet.
     pub fn open(remote: &Remote) -> Result<Self, Error> {
-        let url = settings::required_url("WorkQueue__queueServiceUri")?;
+        let url = settings::required_service("WorkQueue__queueServiceUri")?;
         let name = settings::required("SIGNET_QUEUE")?;
         Ok(Self { client: client(remote, url, &name)?, name })
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use signet_azure::{
     identity::{Identity, Source},
+    names::{container_url, https_url},
     roots::Roots,
     transport::transport,
 };
@@ -76,18 +77,27 @@ pub fn required(name: &str) -> Result<String, Error> {
     given(name).ok_or_else(|| format!("{name} is not set: set it, or name a file that has it with --settings").into())
 }
 
-/// A setting that must be a URL.
-pub fn required_url(name: &str) -> Result<Url, Error> {
-    let text = required(name)?;
-    text.parse().map_err(|error| format!("{name} is no URL ({error}): {text}").into())
+/// A setting that must be a container's URL, without a SAS; it ends in no slash.
+pub fn required_container(name: &str) -> Result<Url, Error> {
+    well_formed(name, container_url)
+}
+
+/// A setting that must be a service's URL, without a SAS.
+pub fn required_service(name: &str) -> Result<Url, Error> {
+    well_formed(name, https_url)
+}
+
+/// The mistake alone is said, and not the value: a URL with a SAS is a secret.
+fn well_formed(name: &str, read: impl Fn(&str) -> Result<Url, String>) -> Result<Url, Error> {
+    read(required(name)?.trim()).map_err(|mistake| format!("{name} {mistake}").into())
 }
 
 /// The container of rejection records: `SIGNET_REJECTED`, else `rejected` beside the results.
 pub fn rejected_container() -> Result<Url, Error> {
     if given("SIGNET_REJECTED").is_some() {
-        return required_url("SIGNET_REJECTED");
+        return required_container("SIGNET_REJECTED");
     }
-    let mut url = required_url("SIGNET_RESULTS")?;
+    let mut url = required_container("SIGNET_RESULTS")?;
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.pop_if_empty().pop().push("rejected");
     }

@@ -41,7 +41,7 @@ pub struct Options {
 pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     let keys = KeyIdentifier::list(&settings::required("SIGNET_KEY")?).map_err(|why| format!("SIGNET_KEY {why}"))?;
     let remote = Remote::new()?;
-    let key_set = KeySet::of(&settings::required_url("SIGNET_RESULTS")?, &remote)?;
+    let key_set = KeySet::of(&settings::required_container("SIGNET_RESULTS")?, &remote)?;
     if let Some(kid) = &options.unpublish {
         return unpublish::run(kid, keys, &key_set, &remote, options.json).await;
     }

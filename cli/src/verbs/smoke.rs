@@ -93,7 +93,7 @@ impl Smoke {
         let mut nonce = [0; 8];
         OsRng.fill_bytes(&mut nonce);
         Ok(Self {
-            results: settings::required_url("SIGNET_RESULTS")?,
+            results: settings::required_container("SIGNET_RESULTS")?,
             rejections: Rejections::open(&remote)?,
             queue: WorkQueue::open(&remote)?,
             // Colons are allowed, but look odd in paths.

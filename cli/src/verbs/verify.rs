@@ -164,8 +164,11 @@ fn key_set_location(options: &Options) -> Result<String, NoVerdict> {
     }
     let container = if remote::is_url(&options.result) {
         options.result.parse().ok()
+    } else if settings::given("SIGNET_RESULTS").is_some() {
+        let container = settings::required_container("SIGNET_RESULTS").map_err(|error| unknown(error.to_string()))?;
+        format!("{container}/x").parse().ok()
     } else {
-        settings::required_url("SIGNET_RESULTS").ok().and_then(|url| format!("{}/x", url.as_str()).parse().ok())
+        None
     };
     container
         .as_ref()
