@@ -39,12 +39,16 @@ async fn record(deployment: &Deployment, message_id: &str, changes: Value) -> St
     for (name, value) in changes.as_object().into_iter().flatten() {
         record[name] = value.clone();
     }
+    put(deployment, message_id, record["reason"].as_str().expect("a reason"), record.to_string()).await
+}
+
+/// Puts any text where a record of a message would be; its blob's name.
+async fn put(deployment: &Deployment, message_id: &str, reason: &str, text: String) -> String {
     let name = rejection::blob_name(OffsetDateTime::now_utc().date(), message_id);
-    let reason = record["reason"].as_str().expect("a reason").to_owned();
-    let metadata = [("signet_reason".to_owned(), reason)].into();
+    let metadata = [("signet_reason".to_owned(), reason.to_owned())].into();
     let options = BlobClientUploadOptions { metadata: Some(metadata), ..BlobClientUploadOptions::default() };
     let blob = deployment.past_taps().rejected().expect("the container").blob_client(&name);
-    blob.upload(RequestContent::from(record.to_string().into_bytes()), Some(options)).await.expect("an upload");
+    blob.upload(RequestContent::from(text.into_bytes()), Some(options)).await.expect("an upload");
     name
 }
 
@@ -260,6 +264,22 @@ async fn records_of_strangers_harm_nobody() {
         assert!(ran.stderr.contains(why), "{why}: {ran:?}");
     }
     assert_eq!(received(&deployment).await, [encoded]);
+}
+
+#[tokio::test]
+async fn a_list_of_a_records_values_is_no_record() {
+    let (deployment, desk) = at_a_desk().await;
+    let queue = &deployment.queue_name;
+    let list = json!(["id-conflict", "publish", "detail", "at", "id", "m1", 1, queue, base64::encode(b"{}")]);
+    put(&deployment, "m1", "id-conflict", list.to_string()).await;
+    for arguments in [&["show", "m1"][..], &["show", "m1", "--json"], &["show", "m1", "--message"]] {
+        let ran = desk.run(&[&["rejected"], arguments].concat()).await;
+        assert_eq!(ran.stdout, "");
+        ran.exits(2, "m1.json is no rejection record");
+    }
+    let ran = desk.run(&["rejected", "list", "--json"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""), "{ran:?}");
+    assert!(ran.stderr.contains("m1.json is no rejection record"), "{ran:?}");
 }
 
 #[cfg(unix)]
