@@ -291,6 +291,19 @@ async fn items_that_would_be_rejected_are_not_sent() {
     assert_eq!(received(&deployment).await.len(), 1);
 }
 
+#[tokio::test]
+async fn what_no_queue_can_carry_keeps_all_from_being_sent() {
+    let deployment = deployment().await;
+    let desk = Desk::new(deployment.settings(UNUSED_KEY));
+    desk.write("good.json", r#"{"payload":1}"#).write("bad.json", "{\"payload\":\"\u{ffff}\"}");
+    desk.write("control.json", "{\"payload\":\u{1b}}");
+    desk.run(&["send", "good.json", "bad.json"]).await.exits(2, "bad.json cannot be sent: it holds \\u{ffff}");
+    desk.run(&["send", "--unchecked", "good.json", "control.json"]).await.exits(2, "it holds \\u{1b}");
+    assert_eq!(deployment.taps.queue.count(|_| true), 0, "not even the good one");
+    desk.run(&["send", "good.json"]).await.exits(0, "good.json");
+    assert_eq!(received(&deployment).await, [r#"{"payload":1}"#]);
+}
+
 /// Puts a text where the keys are published.
 pub(crate) async fn publish(deployment: &Deployment, text: &str) {
     let client = deployment.results().expect("the container").blob_client(jwks::BLOB_NAME);

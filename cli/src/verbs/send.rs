@@ -18,7 +18,7 @@ use signet_core::{
 
 use crate::{
     content::Content,
-    queue::WorkQueue,
+    queue::{self, WorkQueue},
     remote::Remote,
     settings::{self, Error},
 };
@@ -77,6 +77,7 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
         if text.len() > MAX_MESSAGE_BYTES {
             return Err(too_large(origin, text.len()));
         }
+        queue::check(text).map_err(|why| format!("{origin} cannot be sent: {why}"))?;
         if !options.unchecked {
             check(origin, text)?;
         }
