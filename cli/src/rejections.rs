@@ -204,6 +204,12 @@ impl Entry {
         (is_day && rest.len() > 1 && rest.starts_with('/')).then_some(day)
     }
 
+    /// Whether this is its name, or its message's id as the name has it.
+    #[must_use]
+    pub fn is_named(&self, id: &str) -> bool {
+        self.stem() == id || self.name == id
+    }
+
     /// The message's id, as the name has it.
     #[must_use]
     pub fn stem(&self) -> &str {
@@ -213,6 +219,12 @@ impl Entry {
 }
 
 impl Record {
+    /// Whether this is its item's id, or its message's.
+    #[must_use]
+    pub fn is_named(&self, id: &str) -> bool {
+        self.id.as_deref() == Some(id) || self.message_id == id
+    }
+
     /// The message's bytes.
     pub fn bytes(&self) -> Result<Vec<u8>, Error> {
         base64::decode_any(&self.message).ok_or_else(|| "the record's `message` is no Base64".into())

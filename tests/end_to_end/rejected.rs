@@ -267,6 +267,39 @@ async fn records_of_strangers_harm_nobody() {
 }
 
 #[tokio::test]
+async fn what_is_asked_for_by_an_id_that_no_record_has_is_not_sent_and_that_is_said() {
+    let (deployment, desk) = at_a_desk().await;
+    record(&deployment, "m1", json!({})).await;
+    let ran = desk.run(&["rejected", "replay", "--id", "item/m2"]).await;
+    assert_eq!(ran.stdout, "", "nothing that sounds well");
+    ran.exits(1, "item/m2 was not replayed: ").exits(1, "has no record of it");
+    let ran = desk.run(&["rejected", "replay", "--id", "m2", "--json"]).await.exits(1, "m2");
+    let told = lines(&ran);
+    assert_eq!((&told[0]["outcome"], &told[0]["id"], told.len()), (&json!("no-record"), &json!("m2"), 1));
+    let ran = desk.run(&["rejected", "replay", "--id", "m1", "--older-than", "1h"]).await;
+    ran.exits(1, "m1 was not replayed");
+    assert!(received(&deployment).await.is_empty());
+
+    let ran = desk.run(&["rejected", "replay", "--id", "m2", "--id", "item/m1"]).await;
+    assert!(ran.stdout.contains("m1.json → "), "{ran:?}");
+    ran.exits(1, "m2 was not replayed");
+    assert_eq!(received(&deployment).await.len(), 1, "the one that there is");
+    // What was sent before has a record, by either of its ids.
+    for id in ["m1", "item/m1"] {
+        desk.run(&["rejected", "replay", "--id", id]).await.exits(0, "Nothing to replay");
+    }
+
+    let name = put(&deployment, "m3", "id-conflict", "[]".to_owned()).await;
+    desk.run(&["rejected", "replay", "--id", "m1"]).await.exits(0, "Nothing to replay");
+    for arguments in [&["--all"][..], &["--id", "m3"]] {
+        let ran = desk.run(&[&["rejected", "replay", "--json"], arguments].concat()).await;
+        let blobs: Vec<Value> = lines(&ran).iter().map(|line| line["blob"].clone()).collect();
+        assert_eq!(blobs, [json!(name)], "{ran:?}");
+        ran.exits(1, "m3.json is no rejection record");
+    }
+}
+
+#[tokio::test]
 async fn a_list_of_a_records_values_is_no_record() {
     let (deployment, desk) = at_a_desk().await;
     let queue = &deployment.queue_name;

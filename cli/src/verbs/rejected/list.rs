@@ -9,7 +9,13 @@ use super::{
     filter::{Filter, Found},
     replay_as_json, replay_in_words,
 };
-use crate::{out, rejections::Rejections, remote::Remote, settings::Error, table, text};
+use crate::{
+    out,
+    rejections::{Entry, Rejections},
+    remote::Remote,
+    settings::Error,
+    table, text,
+};
 
 /// Characters of a detail that are shown in a table.
 const LONGEST_DETAIL: usize = 60;
@@ -31,9 +37,9 @@ pub(super) struct Options {
 /// Prints a table, or lines of JSON.
 pub(super) async fn run(options: &Options) -> Result<ExitCode, Error> {
     let rejections = Rejections::open(&Remote::new()?)?;
-    let mut entries = options.filter.entries(&rejections).await?;
-    entries.retain(|entry| !(options.not_replayed && Found::is_sent(entry)));
-    let found = options.filter.read(&rejections, entries).await?;
+    let entries = options.filter.entries(&rejections).await?;
+    let is_wanted = |entry: &Entry| !(options.not_replayed && Found::is_sent(entry));
+    let found = options.filter.read(&rejections, entries, is_wanted).await?.found;
     if options.json {
         for found in &found {
             say!("{}", as_json(found));

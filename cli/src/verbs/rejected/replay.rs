@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use signet_core::work_item::MAX_MESSAGE_BYTES;
 
-use super::filter::{Filter, Found};
+use super::filter::{Chosen, Filter, Found};
 use crate::{
     moment,
     queue::{self, WorkQueue},
@@ -65,13 +65,14 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Error> {
     let rejections = Rejections::open(&remote)?;
     let queue = WorkQueue::open(&remote)?;
     let mut entries = filter.entries(&rejections).await?;
-    entries.retain(|entry| *again || !Found::is_sent(entry));
     entries.reverse();
-    let found = filter.read(&rejections, entries).await?;
-    if found.is_empty() && !options.json {
+    let chosen = filter.read(&rejections, entries, |entry| *again || !Found::is_sent(entry)).await?;
+    let mut is_complete = chosen.unmatched.is_empty() && chosen.unreadable.is_empty();
+    report_missing(options, &rejections, &queue, &chosen);
+    let found = chosen.found;
+    if found.is_empty() && is_complete && !options.json {
         say!("Nothing to replay: no record in {} matches, or all that do have been replayed.", rejections.url);
     }
-    let mut is_complete = true;
     for found in &found {
         let outcome = replay(options, &rejections, &queue, found).await;
         let (outcome, broken_off) = match outcome {
@@ -85,6 +86,26 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Error> {
         }
     }
     Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Says what there is no record of. Nothing to replay would look like good news.
+fn report_missing(options: &Options, rejections: &Rejections, queue: &WorkQueue, chosen: &Chosen) {
+    let line = |blob: Option<&str>, id: Option<&str>, why: &str| {
+        if options.json {
+            let line = json!({
+                "blob": blob, "id": id, "outcome": "no-record", "queue": queue.name, "messageId": null, "why": why,
+            });
+            say!("{line}");
+        }
+    };
+    for id in &chosen.unmatched {
+        let why = format!("{} has no record of it that matches", rejections.url);
+        tell!("{} was not replayed: {why}; `signet rejected list` shows those that there are", text::visible(id));
+        line(None, Some(id), &why);
+    }
+    for (blob, why) in &chosen.unreadable {
+        line(Some(blob), None, why);
+    }
 }
 
 /// Sends one message, unless somebody else has.
