@@ -36,6 +36,14 @@ pub struct NotSent {
     pub certainly: bool,
 }
 
+impl NotSent {
+    /// What is to be said where it is not certain.
+    #[must_use]
+    pub fn doubt(&self, what: &str, queue: &WorkQueue) -> String {
+        format!("{what} may have been sent to {}, or not: {}", queue.name, self.why)
+    }
+}
+
 impl WorkQueue {
     /// Reads the settings; nothing is sent yet.
     pub fn open(remote: &Remote) -> Result<Self, Error> {

@@ -266,6 +266,13 @@ async fn identities_clocks_and_certificates_are_looked_at() {
     Findings::of(&desk, &[], 0).await.is("-signed delete", "ok", "BlobImmutableDueToPolicy");
     deployment.taps.blob.heal();
 
+    // A lost answer is no doubt of the right, and leaves no probe.
+    let lost = Fault::new(Action::ResetAfter).method("PUT").path("-signed/").times(1);
+    let lost = deployment.taps.blob.fail(lost);
+    Findings::of(&desk, &[], 0).await.is("-signed create", "ok", "allowed").is("-signed delete", "ok", "gone");
+    assert_eq!(deployment.taps.blob.fired(lost), 1);
+    deployment.taps.blob.heal();
+
     fs::create_dir(desk.path("other")).expect("a directory");
     let others = Certificates::generate(&LOCAL_NAMES).expect("certificates").write_to(&desk.path("other"));
     let authority = others.expect("files").authority.display().to_string();

@@ -86,8 +86,13 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     let queue = WorkQueue::open(&remote)?;
     for Message { origin, text } in messages {
         let name = &queue.name;
-        let sent =
-            queue.send(&text).await.map_err(|error| format!("{origin} was not sent to {name}: {}", error.why))?;
+        let sent = queue.send(&text).await.map_err(|failure| {
+            if failure.certainly {
+                format!("{origin} was not sent to {name}: {}", failure.why)
+            } else {
+                failure.doubt(&origin.to_string(), &queue)
+            }
+        })?;
         let id = sent.message_id;
         if options.json {
             let mut line = json!({ "queue": name, "messageId": id });

@@ -106,8 +106,13 @@ impl Smoke {
     async fn send(&self) -> Result<Sent, Error> {
         let Self { id, payload, queue, .. } = self;
         let item = format!(r#"{{"id":"{id}","format":"jws","payload":{payload}}}"#);
-        let sent = queue.send(&item).await;
-        sent.map_err(|failure| format!("nothing was sent to {}: {}", queue.name, failure.why).into())
+        queue.send(&item).await.map_err(|failure| {
+            if failure.certainly {
+                format!("nothing was sent to {}: {}", queue.name, failure.why).into()
+            } else {
+                failure.doubt(&format!("the item {id}"), queue).into()
+            }
+        })
     }
 
     /// The result's URL.

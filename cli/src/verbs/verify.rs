@@ -93,8 +93,14 @@ pub fn verdict(document: &Document, content: Option<&[u8]>, keys: &JwkSet) -> Re
 }
 
 async fn verify(options: &Options, surroundings: &mut Surroundings) -> Result<Verdict, NoVerdict> {
-    if options.result == "-" && options.content.as_deref() == Some("-") {
-        return Err(unknown("standard input cannot be both the result and its content"));
+    let inputs = [
+        ("the result", Some(&options.result)),
+        ("its content", options.content.as_ref()),
+        ("the keys", options.jwks.as_ref()),
+    ];
+    let mut piped = inputs.into_iter().filter(|(_, location)| location.is_some_and(|location| location == "-"));
+    if let (Some((one, _)), Some((other, _))) = (piped.next(), piped.next()) {
+        return Err(unknown(format!("standard input cannot be both {one} and {other}")));
     }
     let remote = Remote::new().map_err(|error| unknown(error.to_string()))?;
     let fetched = read(&options.result, &remote).await?;

@@ -145,7 +145,7 @@ async fn replay(
             claim.end(&Step::NotSent).await?;
             Err(format!("{} does not take it: {}", queue.name, failure.why).into())
         }
-        Err(failure) => Err(format!("it may have been sent to {}, or not: {}", queue.name, failure.why).into()),
+        Err(failure) => Err(failure.doubt("it", queue).into()),
     }
 }
 
