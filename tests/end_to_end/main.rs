@@ -24,6 +24,7 @@ mod rejected;
 mod rejections;
 mod rotation;
 mod secrets;
+mod settings;
 mod smoke;
 mod sources;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
