@@ -45,7 +45,7 @@ pub(super) struct Chosen {
     pub(super) unreadable: Vec<(String, String)>,
 }
 
-/// A record that was chosen.
+/// A record that was chosen, without its message: there may be a great many.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) entry: Entry,
@@ -109,7 +109,7 @@ impl Filter {
                 chosen.unmatched.retain(|id| !record.is_named(id));
                 let is_meant = self.id.is_empty() || self.id.iter().any(|id| entry.is_named(id) || record.is_named(id));
                 if is_meant && is_wanted(&entry) && chosen.found.len() < limit {
-                    chosen.found.push(Found { entry, record });
+                    chosen.found.push(Found { entry, record: record.without_message() });
                 }
             }
         }

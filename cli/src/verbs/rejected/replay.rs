@@ -118,8 +118,9 @@ async fn replay(
     queue: &WorkQueue,
     found: &Found,
 ) -> Result<Outcome, Error> {
-    let Found { entry, record } = found;
-    let text = match sendable(record, queue) {
+    let entry = &found.entry;
+    let (_, record) = rejections.read(&entry.name).await??;
+    let text = match sendable(&record, queue) {
         Ok(text) => text,
         Err(why) => return Ok(Outcome::Refused(why)),
     };
