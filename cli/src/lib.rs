@@ -6,7 +6,14 @@
 //! - [`remote`], [`content`]: reading what is published, and what was signed
 //! - [`key_set`], [`vault`]: the published keys, and the vaults' own
 //! - [`queue`], [`rejections`]: the work queue, and the records of what could not be signed
+//! - [`out`]: saying it, come what may
 //! - [`table`], [`text`], [`moment`]: what people see, and the times that they name
+
+// Its macros must not panic where nobody reads on: `out` has ours.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+pub mod out;
 
 pub mod content;
 pub mod key_set;

@@ -1,10 +1,12 @@
 //! `signet`: the operator's tool.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use signet::{
-    settings,
+    out, settings,
     verbs::{demo, dev, doctor, keys, package, rejected, send, smoke, verify},
 };
 
@@ -71,10 +73,10 @@ fn main() -> ExitCode {
     });
     // What still runs in the background must not keep a finished command from ending.
     runtime.shutdown_background();
-    outcome.unwrap_or_else(|error| failed(&error, 2))
+    out::settle(outcome.unwrap_or_else(|error| failed(&error, 2)))
 }
 
 fn failed(error: &settings::Error, code: u8) -> ExitCode {
-    eprintln!("signet: {error}");
+    out::line_aside(format_args!("signet: {error}"));
     code.into()
 }

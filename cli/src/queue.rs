@@ -36,10 +36,18 @@ pub struct NotSent {
     pub certainly: bool,
 }
 
+impl NotSent {
+    /// What is to be said where it is not certain.
+    #[must_use]
+    pub fn doubt(&self, what: &str, queue: &WorkQueue) -> String {
+        format!("{what} may have been sent to {}, or not: {}", queue.name, self.why)
+    }
+}
+
 impl WorkQueue {
     /// Reads the settings; nothing is sent yet.
     pub fn open(remote: &Remote) -> Result<Self, Error> {
-        let url = settings::required_url("WorkQueue__queueServiceUri")?;
+        let url = settings::required_service("WorkQueue__queueServiceUri")?;
         let name = settings::required("SIGNET_QUEUE")?;
         Ok(Self { client: client(remote, url, &name)?, name })
     }

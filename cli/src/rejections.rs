@@ -12,7 +12,7 @@ use azure_storage_blob::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use signet_azure::failure::Failure;
 use signet_core::{base64, rejection};
 use time::{Date, Duration};
@@ -108,16 +108,19 @@ impl Rejections {
         }
     }
 
-    /// A record, as it stands and read.
+    /// A record: its members as they stand, and read.
     ///
     /// # Errors
     /// The outer one where the blob cannot be read, the inner one where it is no record.
-    pub async fn read(&self, name: &str) -> Result<Result<(Value, Record), Error>, Error> {
+    pub async fn read(&self, name: &str) -> Result<Result<(Map<String, Value>, Record), Error>, Error> {
         let client = self.container.blob_client(name);
         let text = patiently(async || client.download(None).await?.body.collect_string().await).await;
         let text = text.map_err(|error| self.unreadable(name, &error))?;
-        let read =
-            serde_json::from_str(&text).and_then(|json: Value| Ok((json.clone(), serde_json::from_value(json)?)));
+        // By way of a map: an array would pass for a structure as well.
+        let read = serde_json::from_str(&text).and_then(|members: Map<String, Value>| {
+            let record = serde_json::from_value(Value::Object(members.clone()))?;
+            Ok((members, record))
+        });
         Ok(read.map_err(|error| format!("{name} is no rejection record: {error}").into()))
     }
 
@@ -201,6 +204,12 @@ impl Entry {
         (is_day && rest.len() > 1 && rest.starts_with('/')).then_some(day)
     }
 
+    /// Whether this is its name, or its message's id as the name has it.
+    #[must_use]
+    pub fn is_named(&self, id: &str) -> bool {
+        self.stem() == id || self.name == id
+    }
+
     /// The message's id, as the name has it.
     #[must_use]
     pub fn stem(&self) -> &str {
@@ -210,6 +219,18 @@ impl Entry {
 }
 
 impl Record {
+    /// Whether this is its item's id, or its message's.
+    #[must_use]
+    pub fn is_named(&self, id: &str) -> bool {
+        self.id.as_deref() == Some(id) || self.message_id == id
+    }
+
+    /// The record with nothing where its message is, which may take 90 KiB: for whoever keeps many.
+    #[must_use]
+    pub fn without_message(self) -> Self {
+        Self { message: String::new(), ..self }
+    }
+
     /// The message's bytes.
     pub fn bytes(&self) -> Result<Vec<u8>, Error> {
         base64::decode_any(&self.message).ok_or_else(|| "the record's `message` is no Base64".into())

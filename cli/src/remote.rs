@@ -288,7 +288,7 @@ pub(crate) fn is_blob_storage(url: &Url) -> bool {
         ".blob.localhost",
     ];
     let Some(host) = url.host_str() else { return false };
-    let configured = settings::required_url("SIGNET_RESULTS").ok();
+    let configured = settings::required_container("SIGNET_RESULTS").ok();
     let is_ours = configured.is_some_and(|ours| ours.host_str() == Some(host) && ours.port() == url.port());
     is_ours || SUFFIXES.iter().any(|suffix| host.ends_with(suffix))
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use signet_azure::{
     identity::{Identity, Source},
+    names::{container_url, https_url},
     roots::Roots,
     transport::transport,
 };
@@ -19,6 +20,9 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where Core Tools keep them.
 const DEFAULT_FILE: &str = "local.settings.json";
+
+/// In the environment of a child that has the settings of the file.
+const IN_CHILD: &str = "SIGNET_TOOL_HAS_SETTINGS";
 
 /// Whether the settings of a file are in force in this process, or were in a child of it that has ended.
 #[derive(Debug)]
@@ -38,6 +42,10 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Error> {
         is_encrypted: bool,
         values: BTreeMap<String, String>,
     }
+    // Whatever the file says, a child starts no other.
+    if std::env::var_os(IN_CHILD).is_some() {
+        return Ok(Loaded::Here);
+    }
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -52,6 +60,12 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Error> {
         let path = path.display();
         return Err(format!("the settings {path} are encrypted: run `func settings decrypt` beside them").into());
     }
+    if let Some(name) = parsed.values.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
+        return Err(format!("the settings {} have {name:?}, which no variable can be called", path.display()).into());
+    }
+    if let Some((name, _)) = parsed.values.iter().find(|(_, value)| value.contains('\0')) {
+        return Err(format!("the settings {} have a zero byte in {name}", path.display()).into());
+    }
     let is_named = file.is_some();
     let is_in_force = |name: &str, value: &str| match std::env::var_os(name) {
         Some(present) => !is_named || present == value,
@@ -61,7 +75,8 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Error> {
     if added.is_empty() {
         return Ok(Loaded::Here);
     }
-    let status = Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).envs(added).status()?;
+    let mut child = Command::new(std::env::current_exe()?);
+    let status = child.args(std::env::args_os().skip(1)).envs(added).env(IN_CHILD, "1").status()?;
     Ok(Loaded::InChild(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2)))
 }
 
@@ -76,18 +91,27 @@ pub fn required(name: &str) -> Result<String, Error> {
     given(name).ok_or_else(|| format!("{name} is not set: set it, or name a file that has it with --settings").into())
 }
 
-/// A setting that must be a URL.
-pub fn required_url(name: &str) -> Result<Url, Error> {
-    let text = required(name)?;
-    text.parse().map_err(|error| format!("{name} is no URL ({error}): {text}").into())
+/// A setting that must be a container's URL, without a SAS; it ends in no slash.
+pub fn required_container(name: &str) -> Result<Url, Error> {
+    well_formed(name, container_url)
+}
+
+/// A setting that must be a service's URL, without a SAS.
+pub fn required_service(name: &str) -> Result<Url, Error> {
+    well_formed(name, https_url)
+}
+
+/// The mistake alone is said, and not the value: a URL with a SAS is a secret.
+fn well_formed(name: &str, read: impl Fn(&str) -> Result<Url, String>) -> Result<Url, Error> {
+    read(required(name)?.trim()).map_err(|mistake| format!("{name} {mistake}").into())
 }
 
 /// The container of rejection records: `SIGNET_REJECTED`, else `rejected` beside the results.
 pub fn rejected_container() -> Result<Url, Error> {
     if given("SIGNET_REJECTED").is_some() {
-        return required_url("SIGNET_REJECTED");
+        return required_container("SIGNET_REJECTED");
     }
-    let mut url = required_url("SIGNET_RESULTS")?;
+    let mut url = required_container("SIGNET_RESULTS")?;
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.pop_if_empty().pop().push("rejected");
     }

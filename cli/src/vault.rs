@@ -66,6 +66,11 @@ impl KeyVersion {
         }
     }
 
+    fn take(&mut self, jwk: JsonWebKey) {
+        self.hsm = jwk.kty.as_ref().map(|kty| kty.as_ref().ends_with("-HSM"));
+        self.public = public_half(jwk).map_err(|error| format!("it is {error}"));
+    }
+
     fn of(kid: String, attributes: Option<&KeyAttributes>) -> Self {
         Self {
             version: kid.rsplit('/').next().unwrap_or_default().to_owned(),
@@ -120,10 +125,7 @@ impl Timeline {
         let mut versions = patiently(async || list(&client, &key.name).await).await.map_err(cause)?;
         for version in &mut versions {
             match get(&client, &key.name, Some(version.version.clone())).await {
-                Ok(Key { key: Some(jwk), .. }) => {
-                    version.hsm = jwk.kty.as_ref().map(|kty| kty.as_ref().ends_with("-HSM"));
-                    version.public = public_half(jwk).map_err(|error| format!("it is {error}"));
-                }
+                Ok(Key { key: Some(jwk), .. }) => version.take(jwk),
                 Ok(_) => version.public = Err("the vault sent no key".to_owned()),
                 // Of a version that cannot be used the kind is a detail; of others it must be known.
                 Err(error) if !version.enabled => version.public = Err(Failure::from(&error).message),
@@ -133,6 +135,22 @@ impl Timeline {
         let signing = signing(&key, &versions, &current, OffsetDateTime::now_utc());
         versions.sort_by(|one, other| other.created.cmp(&one.created).then_with(|| one.kid.cmp(&other.kid)));
         Ok(Self { key, versions, signing, exists: true })
+    }
+
+    /// What is known of a key by `get` alone, as the handler follows one whose versions it may not list: the pinned version or
+    /// the current one, and none where that cannot be used.
+    #[must_use]
+    pub fn of_current(key: KeyIdentifier, current: Option<Key>) -> Self {
+        let version = current.and_then(|Key { key, attributes, .. }| {
+            let jwk = key?;
+            let mut version = KeyVersion::of(jwk.kid.clone()?, attributes.as_ref());
+            version.take(jwk);
+            Some(version)
+        });
+        let versions = Vec::from_iter(version);
+        let current = versions.first().map(|version| version.kid.as_str()).unwrap_or_default();
+        let signing = signing(&key, &versions, current, OffsetDateTime::now_utc());
+        Self { key, versions, signing, exists: true }
     }
 }
 

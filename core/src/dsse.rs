@@ -139,13 +139,18 @@ pub fn verify(document: &str, keys: &JwkSet) -> Result<Verified, Refusal> {
 /// An envelope may not cost whoever verifies it more than this many verifications for each key.
 const MOST_SIGNATURES: usize = 100;
 
-/// What a statement says of its first subject.
+/// Digests of one thing: function and hexadecimal.
+pub type Digests = Vec<(String, String)>;
+
+/// What a statement says, and of what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
-    /// The subject's name.
+    /// The first subject's name; empty where it has none.
     pub name: String,
-    /// Its digests: function and hexadecimal.
-    pub digests: Vec<(String, String)>,
+    /// Its digests.
+    pub digests: Digests,
+    /// The names and digests of the other subjects.
+    pub others: Vec<(String, Digests)>,
     /// The predicate's type.
     pub predicate_type: String,
     /// Media type of the subject, where the predicate is the default one.
@@ -162,41 +167,99 @@ impl Statement {
         if members.string("_type")? != STATEMENT_V1 {
             return None;
         }
-        let subject = Members::parse(array(members.value("subject")?)?.first()?).ok()?;
-        let digests = Members::parse(subject.value("digest")?).ok()?;
-        let digests = digests.iter().map(|(hash, text)| Some((hash.to_owned(), json::string(text)?.into_owned())));
+        let subjects = array(members.value("subject")?)?.into_iter().map(Subject::parse);
+        let mut subjects = subjects.collect::<Option<Vec<_>>>()?.into_iter();
+        let (name, digests) = subjects.next()?;
         let predicate_type = members.string("predicateType").map(Cow::into_owned)?;
         let predicate = members.value("predicate").filter(|_| predicate_type == DEFAULT_PREDICATE_TYPE);
         let predicate = predicate.and_then(|predicate| Members::parse(predicate).ok());
         Some(Self {
-            name: subject.string("name")?.into_owned(),
-            digests: digests.collect::<Option<_>>()?,
+            name,
+            digests,
+            others: subjects.collect(),
             content_type: predicate.as_ref().and_then(|p| p.string("contentType")).map(Cow::into_owned),
             issued_at: predicate.and_then(|predicate| predicate.value("issuedAt")?.parse().ok()),
             predicate_type,
         })
     }
 
-    /// The hash functions of the digests that are understood.
-    pub fn hashes(&self) -> impl Iterator<Item = Hash> {
-        self.digests.iter().filter_map(|(name, _)| Hash::from_name(name))
+    /// All that it is about.
+    pub fn subjects(&self) -> impl Iterator<Item = Subject<'_>> {
+        let others = self.others.iter().map(|(name, digests)| Subject { name, digests });
+        std::iter::once(Subject { name: &self.name, digests: &self.digests }).chain(others)
     }
 
-    /// Whether content is the subject, by every digest that is understood; `None` where none is. `digest` gives the
-    /// content's digest by each of [`hashes`](Self::hashes).
+    /// The hash functions of the digests that are understood; one may come several times.
+    pub fn hashes(&self) -> impl Iterator<Item = Hash> {
+        self.subjects().flat_map(|subject| subject.understood().map(|(hash, _)| hash))
+    }
+
+    /// The subject that content is. `digest` gives the content's digest by each of [`hashes`](Self::hashes).
+    pub fn subject_with(&self, digest: impl Fn(Hash) -> Vec<u8>) -> Result<Subject<'_>, NoSubject> {
+        let mut why = NoSubject::Other;
+        for subject in self.subjects() {
+            match subject.is_content_with(&digest) {
+                Some(true) => return Ok(subject),
+                Some(false) => {}
+                None => why = NoSubject::Untold,
+            }
+        }
+        Err(why)
+    }
+
+    /// Whether the content is a subject of it; `None` where that cannot be told.
     #[must_use]
-    pub fn is_about_content_with(&self, digest: impl Fn(Hash) -> Vec<u8>) -> Option<bool> {
-        let known = self.digests.iter().filter_map(|(name, hex)| Some((Hash::from_name(name)?, hex)));
+    pub fn is_about(&self, content: &[u8]) -> Option<bool> {
+        match self.subject_with(|hash| hash.digest(&[content])) {
+            Ok(_) => Some(true),
+            Err(NoSubject::Other) => Some(false),
+            Err(NoSubject::Untold) => None,
+        }
+    }
+}
+
+/// One thing that a statement is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject<'a> {
+    /// Its name; empty where it has none.
+    pub name: &'a str,
+    /// Its digests: function and hexadecimal.
+    pub digests: &'a [(String, String)],
+}
+
+/// Why content is no subject of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSubject {
+    /// It is none of them.
+    Other,
+    /// A subject has no digest that is understood, and the content is none of those that have one.
+    Untold,
+}
+
+impl<'a> Subject<'a> {
+    /// A resource descriptor that has digests, as every subject must; it may go without a name.
+    fn parse(text: &str) -> Option<(String, Digests)> {
+        let subject = Members::parse(text).ok()?;
+        let name = match subject.value("name") {
+            Some(name) => json::string(name)?.into_owned(),
+            None => String::new(),
+        };
+        let digests = Members::parse(subject.value("digest")?).ok()?;
+        let digests = digests.iter().map(|(hash, text)| Some((hash.to_owned(), json::string(text)?.into_owned())));
+        Some((name, digests.collect::<Option<_>>()?))
+    }
+
+    /// Whether content is this, by every digest that is understood; `None` where none is.
+    fn is_content_with(&self, digest: impl Fn(Hash) -> Vec<u8>) -> Option<bool> {
         // Hexadecimal is the same in either case.
-        let mut verdicts = known.map(|(hash, hex)| unhex(hex).is_some_and(|named| named == digest(hash))).peekable();
+        let mut verdicts =
+            self.understood().map(|(hash, hex)| unhex(hex).is_some_and(|named| named == digest(hash))).peekable();
         verdicts.peek()?;
         Some(verdicts.all(|same| same))
     }
 
-    /// Whether the content is the subject, by every digest that is understood; `None` where none is.
-    #[must_use]
-    pub fn is_about(&self, content: &[u8]) -> Option<bool> {
-        self.is_about_content_with(|hash| hash.digest(&[content]))
+    fn understood(&self) -> impl Iterator<Item = (Hash, &'a str)> + use<'a> {
+        self.digests.iter().filter_map(|(name, hex)| Some((Hash::from_name(name)?, hex.as_str())))
     }
 }
 
@@ -250,6 +313,30 @@ mod tests {
         );
         assert_eq!(read.hashes().collect::<Vec<_>>(), [Hash::Sha256]);
         assert_eq!((read.is_about(b"c"), read.is_about(b"d")), (Some(true), Some(false)));
+    }
+
+    #[test]
+    fn content_may_be_any_of_the_subjects() {
+        let digest = |content: &[u8]| format!(r#"{{"sha256":"{}"}}"#, crate::algorithm::sha256_hex(content));
+        let statement = |subjects: &[String]| {
+            let subjects = subjects.join(",");
+            Statement::parse(
+                format!(r#"{{"_type":"{STATEMENT_V1}","subject":[{subjects}],"predicateType":"urn:p"}}"#).as_bytes(),
+            )
+        };
+        let subject = |name: &str, digest: String| format!(r#"{{"name":"{name}","digest":{digest}}}"#);
+        let (first, second) = (subject("a", digest(b"a")), format!(r#"{{"digest":{}}}"#, digest(b"b")));
+        let read = statement(&[first.clone(), second.clone()]).expect("a statement");
+        assert_eq!(read.subject_with(|hash| hash.digest(&[b"a"])).map(|subject| subject.name), Ok("a"));
+        assert_eq!(read.subject_with(|hash| hash.digest(&[b"b"])).map(|subject| subject.name), Ok(""));
+        assert_eq!(read.is_about(b"c"), Some(false));
+        let unknown = subject("x", r#"{"gitCommit":"00"}"#.to_owned());
+        let read = statement(&[unknown, first, second]).expect("a statement");
+        assert_eq!((read.is_about(b"b"), read.is_about(b"c")), (Some(true), None));
+        for bad in [r#"{"name":"x"}"#, r#"{"name":1,"digest":{}}"#, "[]"] {
+            assert_eq!(statement(&[subject("a", digest(b"a")), bad.to_owned()]), None, "{bad}");
+        }
+        assert_eq!(statement(&[]), None);
     }
 
     #[test]

@@ -211,6 +211,31 @@ async fn keys_that_will_not_sign_for_long_are_named() {
 }
 
 #[tokio::test]
+async fn without_the_list_of_versions_all_else_is_tried_with_the_one_that_may_be_read() {
+    let (deployment, mut desk) = at_a_desk().await;
+    let vault = &deployment.taps.vault;
+    let refuse = || Fault::status(403).authenticated();
+    vault.fail(refuse().path("/versions"));
+    let found = Findings::of(&desk, &[], 0).await;
+    found.is("signing list versions", "warning", "current version alone").is("signing state", "ok", "no expiry");
+    found.is("signing sign", "ok", "ES256, and verified").is("signing published", "warning", "signet keys --publish");
+    found.is("signing rotation", "ok", "");
+
+    let sign = vault.fail(refuse().method("POST").path("/sign"));
+    let found = Findings::of(&desk, &[], 1).await;
+    found.is("signing list versions", "warning", "").is("signing sign", "failure", "Signet signer");
+    vault.remove(sign);
+    desk.settings.insert("SIGNET_ALGORITHM".to_owned(), "RS256".to_owned());
+    Findings::of(&desk, &[], 1).await.is("signing algorithm", "failure", "RS256 does not fit an EC P-256 key");
+    desk.settings.remove("SIGNET_ALGORITHM");
+
+    let disabled = Attributes { enabled: Some(false), ..Attributes::default() };
+    deployment.vault.update_attributes(VAULT, "signing", None, disabled).expect("a version");
+    let found = Findings::of(&desk, &[], 1).await;
+    found.is("signing get", "ok", "allowed").is("signing state", "failure", "no version is enabled");
+}
+
+#[tokio::test]
 async fn identities_clocks_and_certificates_are_looked_at() {
     let (deployment, mut desk) = at_a_desk().await;
     deployment.taps.identity.fail(Fault::status(400));
@@ -239,6 +264,13 @@ async fn identities_clocks_and_certificates_are_looked_at() {
     let kept = Action::respond(409, &[("x-ms-error-code", "BlobImmutableDueToPolicy")], "");
     deployment.taps.blob.fail(Fault::new(kept).method("DELETE").path("-signed"));
     Findings::of(&desk, &[], 0).await.is("-signed delete", "ok", "BlobImmutableDueToPolicy");
+    deployment.taps.blob.heal();
+
+    // A lost answer is no doubt of the right, and leaves no probe.
+    let lost = Fault::new(Action::ResetAfter).method("PUT").path("-signed/").times(1);
+    let lost = deployment.taps.blob.fail(lost);
+    Findings::of(&desk, &[], 0).await.is("-signed create", "ok", "allowed").is("-signed delete", "ok", "gone");
+    assert_eq!(deployment.taps.blob.fired(lost), 1);
     deployment.taps.blob.heal();
 
     fs::create_dir(desk.path("other")).expect("a directory");

@@ -13,6 +13,8 @@ mod json_texts;
 mod keys;
 mod main_path;
 mod memory;
+#[cfg(unix)]
+mod output;
 mod overload;
 mod package;
 mod process;
@@ -22,6 +24,7 @@ mod rejected;
 mod rejections;
 mod rotation;
 mod secrets;
+mod settings;
 mod smoke;
 mod sources;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

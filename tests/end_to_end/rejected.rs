@@ -9,6 +9,8 @@ use signet::local::{
 };
 use signet_core::{base64, rejection};
 
+#[cfg(unix)]
+use crate::output;
 use crate::{
     tool::{Desk, Ran, received},
     world::{Setup, World, deployment, eventually},
@@ -37,12 +39,16 @@ async fn record(deployment: &Deployment, message_id: &str, changes: Value) -> St
     for (name, value) in changes.as_object().into_iter().flatten() {
         record[name] = value.clone();
     }
+    put(deployment, message_id, record["reason"].as_str().expect("a reason"), record.to_string()).await
+}
+
+/// Puts any text where a record of a message would be; its blob's name.
+async fn put(deployment: &Deployment, message_id: &str, reason: &str, text: String) -> String {
     let name = rejection::blob_name(OffsetDateTime::now_utc().date(), message_id);
-    let reason = record["reason"].as_str().expect("a reason").to_owned();
-    let metadata = [("signet_reason".to_owned(), reason)].into();
+    let metadata = [("signet_reason".to_owned(), reason.to_owned())].into();
     let options = BlobClientUploadOptions { metadata: Some(metadata), ..BlobClientUploadOptions::default() };
     let blob = deployment.past_taps().rejected().expect("the container").blob_client(&name);
-    blob.upload(RequestContent::from(record.to_string().into_bytes()), Some(options)).await.expect("an upload");
+    blob.upload(RequestContent::from(text.into_bytes()), Some(options)).await.expect("an upload");
     name
 }
 
@@ -258,4 +264,75 @@ async fn records_of_strangers_harm_nobody() {
         assert!(ran.stderr.contains(why), "{why}: {ran:?}");
     }
     assert_eq!(received(&deployment).await, [encoded]);
+}
+
+#[tokio::test]
+async fn what_is_asked_for_by_an_id_that_no_record_has_is_not_sent_and_that_is_said() {
+    let (deployment, desk) = at_a_desk().await;
+    record(&deployment, "m1", json!({})).await;
+    let ran = desk.run(&["rejected", "replay", "--id", "item/m2"]).await;
+    assert_eq!(ran.stdout, "", "nothing that sounds well");
+    ran.exits(1, "item/m2 was not replayed: ").exits(1, "has no record of it");
+    let ran = desk.run(&["rejected", "replay", "--id", "m2", "--json"]).await.exits(1, "m2");
+    let told = lines(&ran);
+    assert_eq!((&told[0]["outcome"], &told[0]["id"], told.len()), (&json!("no-record"), &json!("m2"), 1));
+    let ran = desk.run(&["rejected", "replay", "--id", "m1", "--older-than", "1h"]).await;
+    ran.exits(1, "m1 was not replayed");
+    assert!(received(&deployment).await.is_empty());
+
+    let ran = desk.run(&["rejected", "replay", "--id", "m2", "--id", "item/m1"]).await;
+    assert!(ran.stdout.contains("m1.json → "), "{ran:?}");
+    ran.exits(1, "m2 was not replayed");
+    assert_eq!(received(&deployment).await.len(), 1, "the one that there is");
+    // What was sent before has a record, by either of its ids.
+    for id in ["m1", "item/m1"] {
+        desk.run(&["rejected", "replay", "--id", id]).await.exits(0, "Nothing to replay");
+    }
+
+    let name = put(&deployment, "m3", "id-conflict", "[]".to_owned()).await;
+    desk.run(&["rejected", "replay", "--id", "m1"]).await.exits(0, "Nothing to replay");
+    for arguments in [&["--all"][..], &["--id", "m3"]] {
+        let ran = desk.run(&[&["rejected", "replay", "--json"], arguments].concat()).await;
+        let blobs: Vec<Value> = lines(&ran).iter().map(|line| line["blob"].clone()).collect();
+        assert_eq!(blobs, [json!(name)], "{ran:?}");
+        ran.exits(1, "m3.json is no rejection record");
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_a_records_values_is_no_record() {
+    let (deployment, desk) = at_a_desk().await;
+    let queue = &deployment.queue_name;
+    let list = json!(["id-conflict", "publish", "detail", "at", "id", "m1", 1, queue, base64::encode(b"{}")]);
+    put(&deployment, "m1", "id-conflict", list.to_string()).await;
+    for arguments in [&["show", "m1"][..], &["show", "m1", "--json"], &["show", "m1", "--message"]] {
+        let ran = desk.run(&[&["rejected"], arguments].concat()).await;
+        assert_eq!(ran.stdout, "");
+        ran.exits(2, "m1.json is no rejection record");
+    }
+    let ran = desk.run(&["rejected", "list", "--json"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""), "{ran:?}");
+    assert!(ran.stderr.contains("m1.json is no rejection record"), "{ran:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_to_be_sent_is_sent_whether_or_not_anybody_reads_of_it() {
+    let (deployment, desk) = at_a_desk().await;
+    let replay = ["rejected", "replay", "--all"];
+    for number in 0..3 {
+        record(&deployment, &format!("m{number}"), json!({})).await;
+    }
+    let ran = output::run_onto(&desk, output::CLOSED_PIPE, &replay).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    assert_eq!(received(&deployment).await.len(), 3);
+    #[cfg(target_os = "linux")]
+    {
+        for number in 3..6 {
+            record(&deployment, &format!("m{number}"), json!({})).await;
+        }
+        let ran = output::run_onto(&desk, output::FULL_DISK, &replay).await;
+        ran.exits(2, "cannot be written to stdout");
+        assert_eq!(received(&deployment).await.len(), 3);
+    }
 }

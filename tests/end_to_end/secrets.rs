@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use signet::local::tap::{Action, Fault};
 
-use crate::world::{Setup, World};
+use crate::{
+    tool::Desk,
+    world::{Setup, World, deployment},
+};
 
 const CANARY: &str = "canary-5f1d0c9e";
 
@@ -44,5 +47,51 @@ async fn nothing_secret_is_logged_at_any_level() {
             let leak = log.iter().find(|line| line.text.contains(secret));
             assert!(leak.is_none(), "{level}: {secret} in {leak:?}");
         }
+    }
+}
+
+/// A URL with a SAS is a secret; and no identity is asked for where one is given.
+#[tokio::test]
+async fn no_verb_takes_a_url_with_a_signature_or_repeats_it() {
+    let deployment = deployment().await;
+    let settings = deployment.settings("https://unused.vault.localhost/keys/unused");
+    let (results, rejected, service) = ("SIGNET_RESULTS", "SIGNET_REJECTED", "WorkQueue__queueServiceUri");
+    for (setting, arguments) in [
+        (results, &["verify", "item.json"][..]),
+        (results, &["keys"]),
+        (results, &["keys", "--publish"]),
+        (results, &["keys", "--unpublish", "x"]),
+        (results, &["rejected", "list"]),
+        (results, &["smoke"]),
+        (rejected, &["rejected", "list"]),
+        (rejected, &["rejected", "list", "--json"]),
+        (rejected, &["rejected", "show", "x"]),
+        (rejected, &["rejected", "replay", "--all"]),
+        (rejected, &["smoke"]),
+        (service, &["send", "item.json"]),
+        (service, &["rejected", "replay", "--all"]),
+        (service, &["smoke"]),
+        ("SIGNET_KEY", &["keys"]),
+        (results, &["doctor"]),
+        ("SIGNET_SOURCES", &["doctor", "--json"]),
+    ] {
+        let mut desk = Desk::new(settings.clone());
+        desk.write("item.json", r#"{"payload":1}"#);
+        if setting == results {
+            // Else the records have a container of their own.
+            desk.settings.remove(rejected);
+        }
+        let value = desk.settings[setting].clone();
+        for query in [format!("?sv=2026-01-01&sig={CANARY}"), format!("#{CANARY}")] {
+            desk.settings.insert(setting.to_owned(), format!("{value}{query}"));
+            let ran = desk.run(arguments).await;
+            let told = format!("{}{}", ran.stdout, ran.stderr);
+            assert_eq!(ran.code, Some(if arguments[0] == "doctor" { 1 } else { 2 }), "{arguments:?}: {ran:?}");
+            assert!(told.contains(setting) && told.contains("no SAS"), "{setting}, {arguments:?}: {told}");
+            assert!(!told.contains(CANARY), "{setting}, {arguments:?}: {told}");
+        }
+        desk.settings.insert(setting.to_owned(), format!("https://{CANARY}@no url"));
+        let ran = desk.run(arguments).await;
+        assert!(!format!("{}{}", ran.stdout, ran.stderr).contains(CANARY), "{setting}, {arguments:?}: {ran:?}");
     }
 }

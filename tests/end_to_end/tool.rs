@@ -103,7 +103,8 @@ impl Desk {
         self.run_command(command, b"").await
     }
 
-    async fn run_command(&self, mut command: Command, input: &[u8]) -> Ran {
+    /// Runs a command that starts the tool.
+    pub(crate) async fn run_command(&self, mut command: Command, input: &[u8]) -> Ran {
         command.current_dir(self.directory.path()).kill_on_drop(true);
         command.env_clear().envs(std::env::var_os("SystemRoot").map(|root| ("SystemRoot", root)));
         command.envs(&self.settings).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

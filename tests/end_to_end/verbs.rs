@@ -1,6 +1,6 @@
 //! `signet verify` on results without their content, `signet send` for every kind of input, and `signet keys`.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, fs, time::Duration};
 
 use azure_core::{Bytes, http::RequestContent};
 use azure_storage_blob::models::{BlobClientUploadOptions, BlockLookupList};
@@ -108,7 +108,16 @@ async fn content_comes_from_files_and_pipes_too() {
         desk.pipe(&[&verify[..], &["-"]].concat(), b"").await.exits(1, "NOT VALID");
         desk.run(&[&verify[..], &["missing"]].concat()).await.exits(2, "missing cannot be read");
     }
-    desk.run(&["verify", "-", "--content", "-", "--jwks", "keys.json"]).await.exits(2, "both");
+    let keys = fs::read(desk.path("keys.json")).expect("keys");
+    for arguments in [
+        &["-", "--content", "-", "--jwks", "keys.json"][..],
+        &["doc.jws", "--content", "-", "--jwks", "-"],
+        &["-", "--content", "content", "--jwks", "-"],
+    ] {
+        let ran = desk.pipe(&[&["verify"], arguments].concat(), &keys).await;
+        ran.exits(2, "standard input cannot be both");
+    }
+    desk.pipe(&["verify", "doc.jws", "--content", "content", "--jwks", "-"], &keys).await.exits(0, "VALID");
 }
 
 #[tokio::test]
@@ -289,6 +298,36 @@ async fn items_that_would_be_rejected_are_not_sent() {
     assert_eq!(deployment.taps.queue.count(|_| true), 0);
     desk.run(&["send", "--unchecked", "--digest", "large"]).await.exits(0, "large");
     assert_eq!(received(&deployment).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_no_queue_can_carry_keeps_all_from_being_sent() {
+    let deployment = deployment().await;
+    let desk = Desk::new(deployment.settings(UNUSED_KEY));
+    desk.write("good.json", r#"{"payload":1}"#).write("bad.json", "{\"payload\":\"\u{ffff}\"}");
+    desk.write("control.json", "{\"payload\":\u{1b}}");
+    desk.run(&["send", "good.json", "bad.json"]).await.exits(2, "bad.json cannot be sent: it holds \\u{ffff}");
+    desk.run(&["send", "--unchecked", "good.json", "control.json"]).await.exits(2, "it holds \\u{1b}");
+    assert_eq!(deployment.taps.queue.count(|_| true), 0, "not even the good one");
+    desk.run(&["send", "good.json"]).await.exits(0, "good.json");
+    assert_eq!(received(&deployment).await, [r#"{"payload":1}"#]);
+}
+
+#[tokio::test]
+async fn what_may_have_been_sent_is_not_said_to_be_unsent() {
+    let deployment = deployment().await;
+    let desk = Desk::new(deployment.settings(UNUSED_KEY));
+    desk.write("item.json", r#"{"payload":1}"#);
+    for (arguments, what) in [(&["send", "item.json"][..], "item.json"), (&["smoke"], "the item smoke/")] {
+        // The message is taken, and the answer lost.
+        deployment.taps.queue.fail(Fault::new(Action::ResetAfter).method("POST").times(1));
+        let ran = desk.run(arguments).await.exits(2, what).exits(2, "may have been sent to ");
+        assert!(!ran.stderr.contains("was not sent") && !ran.stderr.contains("nothing was sent"), "{ran:?}");
+        assert_eq!(received(&deployment).await.len(), 1);
+        deployment.taps.queue.fail(Fault::status(403).method("POST").times(1));
+        desk.run(arguments).await.exits(2, " sent to ").exits(2, "HTTP 403");
+        assert!(received(&deployment).await.is_empty());
+    }
 }
 
 /// Puts a text where the keys are published.

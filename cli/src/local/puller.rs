@@ -77,6 +77,12 @@ impl Puller {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The lines from that one on, counted from 0.
+    #[must_use]
+    pub fn log_from(&self, line: usize) -> Vec<String> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).get(line..).unwrap_or_default().to_vec()
+    }
+
     /// Its end, when that comes; all that it has printed is in the log by then.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    pin::pin,
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -60,11 +61,11 @@ enum KeyChoice {
 /// Runs until Ctrl-C.
 pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     let root = AppRoot::find()?;
-    let progress = |line: &str| eprintln!("  {line}");
+    let progress = |line: &str| tell!("  {line}");
     let handler = root.build_handler(&progress).await?;
     let stack = Stack::start(&progress).await?;
     let deployment = Arc::new(Deployment::start(&stack, "work").await?);
-    eprintln!("  making a key");
+    tell!("  making a key");
     let key = deployment.create_key("signing", KeySpec::from(options.key)).await?;
     deployment.subscribe(deployment.uploads_subscription());
     let settings = deployment.settings(&key);
@@ -87,35 +88,35 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
             Runs::Host(host)
         }
     };
-    let file = SettingsFile::write(&root, &settings)?;
+    let file = SettingsFile::write(&root.target().join("signet"), &settings)?;
     if options.json {
-        println!("{}", json!({ "settings": settings, "file": file.0 }));
+        say!("{}", json!({ "settings": settings, "file": file.path }));
     } else {
-        show(options, &settings, &file.0);
+        show(options, &settings, &file.path);
     }
     print_log_until_interrupted(runs).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn show(options: &Options, settings: &BTreeMap<String, String>, file: &Path) {
-    println!("\nThe local stack is running. Its settings, also in {}:\n", file.display());
+    say!("\nThe local stack is running. Its settings, also in {}:\n", file.display());
     for (name, value) in settings {
-        println!("  {name:<28} {value}");
+        say!("  {name:<28} {value}");
     }
     let (file, results, uploads) = (file.display(), &settings["SIGNET_RESULTS"], &settings["SIGNET_SOURCES"]);
-    println!(
+    say!(
         "\nA blob that is written to {uploads} becomes a Microsoft.Storage.BlobCreated event on the queue {}, \
          in the form in which Event Grid delivers it.",
         settings["SIGNET_QUEUE"]
     );
     match options.host {
-        HostChoice::StandIn => println!(
+        HostChoice::StandIn => say!(
             "\nIn another terminal:\n\n  \
              echo '{{\"id\":\"hello\",\"payload\":{{\"a\":1}}}}' | signet --settings {file} send\n  \
              signet --settings {file} verify {results}/hello.jws.json\n\n\
              Ctrl-C ends it all. What the handler logs:\n"
         ),
-        HostChoice::Func => println!(
+        HostChoice::Func => say!(
             "\nFor Core Tools: copy that file to local.settings.json in the checkout, have {ca} trusted by .NET \
              (on Linux: export SSL_CERT_FILE={ca}; on macOS: add it to the keychain; on Windows: certutil -user -addstore Root {ca}), \
              have devstoreaccount1.blob.localhost and devstoreaccount1.queue.localhost resolve to 127.0.0.1 (a line in the hosts file), \
@@ -127,26 +128,30 @@ fn show(options: &Options, settings: &BTreeMap<String, String>, file: &Path) {
 }
 
 /// The settings in the form of Core Tools, removed with the stack that they are for.
-struct SettingsFile(PathBuf);
+struct SettingsFile {
+    path: PathBuf,
+    text: String,
+}
 
 impl SettingsFile {
-    fn write(root: &AppRoot, settings: &BTreeMap<String, String>) -> Result<Self, Error> {
-        let directory = root.target().join("signet");
-        std::fs::create_dir_all(&directory)?;
+    fn write(directory: &Path, settings: &BTreeMap<String, String>) -> Result<Self, Error> {
+        std::fs::create_dir_all(directory)?;
         let path = directory.join("dev.settings.json");
         let mut values = settings.clone();
         values.insert("FUNCTIONS_WORKER_RUNTIME".to_owned(), "custom".to_owned());
         values.insert("AzureWebJobsStorage".to_owned(), host_storage(settings));
-        let text = serde_json::to_string_pretty(&json!({ "IsEncrypted": false, "Values": values }))?;
-        std::fs::write(&path, text + "\n")?;
-        Ok(Self(path))
+        let text = serde_json::to_string_pretty(&json!({ "IsEncrypted": false, "Values": values }))? + "\n";
+        std::fs::write(&path, &text)?;
+        Ok(Self { path, text })
     }
 }
 
 impl Drop for SettingsFile {
     fn drop(&mut self) {
-        // Left behind, it would only name a stack that is gone.
-        let _ = std::fs::remove_file(&self.0);
+        // Left behind, it would only name a stack that is gone; but it may be another's by now, of a `signet dev` that began later.
+        if std::fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -169,10 +174,11 @@ enum Runs {
 }
 
 impl Runs {
-    fn log(&self) -> Vec<String> {
+    /// What was logged after so many lines.
+    fn log_from(&self, line: usize) -> Vec<String> {
         match self {
-            Self::Host(host) => host.log().into_iter().map(|line| line.text).collect(),
-            Self::Puller(puller) => puller.log(),
+            Self::Host(host) => host.log_from(line).into_iter().map(|line| line.text).collect(),
+            Self::Puller(puller) => puller.log_from(line),
             Self::Elsewhere => Vec::new(),
         }
     }
@@ -193,21 +199,24 @@ impl Runs {
 async fn print_log_until_interrupted(mut runs: Runs) -> Result<(), Error> {
     let mut printed = 0;
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
-    let mut print = |log: Vec<String>| {
-        for line in &log[printed.min(log.len())..] {
-            println!("{line}");
+    let mut print = |runs: &Runs| {
+        let lines = runs.log_from(printed);
+        for line in &lines {
+            say!("{line}");
         }
-        printed = log.len();
+        printed += lines.len();
     };
+    // One for all turns: a signal that came between two of them would be lost.
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
     loop {
         tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => {
+            interrupted = &mut interrupted => {
                 interrupted?;
                 break;
             }
-            _ = ticks.tick() => print(runs.log()),
+            _ = ticks.tick() => print(&runs),
             why = runs.ended() => {
-                print(runs.log());
+                print(&runs);
                 return Err(why.into());
             }
         }
@@ -216,7 +225,7 @@ async fn print_log_until_interrupted(mut runs: Runs) -> Result<(), Error> {
         // It hands back what it works on. A terminal's Ctrl-C went to it as well; then this is the second signal.
         puller.terminate();
         let _ = timeout(LONGEST_DRAIN, runs.ended()).await;
-        print(runs.log());
+        print(&runs);
     }
     Ok(())
 }
@@ -235,5 +244,27 @@ impl From<KeyChoice> for KeySpec {
             KeyChoice::P521 => Self::P521,
             KeyChoice::P256k => Self::P256K,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_stacks_the_settings_of_the_later_stay_until_it_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |port: u16| {
+            let queues = ("WorkQueue__queueServiceUri", format!("https://devstoreaccount1.queue.localhost:{port}"));
+            let results = ("SIGNET_RESULTS", format!("https://devstoreaccount1.blob.localhost:{port}/work-signed"));
+            let settings = [queues, results].map(|(name, value)| (name.to_owned(), value));
+            SettingsFile::write(directory.path(), &settings.into()).unwrap()
+        };
+        let (first, second) = (write(1), write(2));
+        let path = second.path.clone();
+        drop(first);
+        assert!(std::fs::read_to_string(&path).unwrap().contains(":2/work-signed"));
+        drop(second);
+        assert!(!path.exists());
     }
 }

@@ -16,6 +16,7 @@ use time::format_description::well_known::Rfc3339;
 use self::others::{Other, Standing};
 use crate::{
     key_set::KeySet,
+    out,
     remote::Remote,
     settings::{self, Error},
     table, text,
@@ -40,7 +41,7 @@ pub struct Options {
 pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     let keys = KeyIdentifier::list(&settings::required("SIGNET_KEY")?).map_err(|why| format!("SIGNET_KEY {why}"))?;
     let remote = Remote::new()?;
-    let key_set = KeySet::of(&settings::required_url("SIGNET_RESULTS")?, &remote)?;
+    let key_set = KeySet::of(&settings::required_container("SIGNET_RESULTS")?, &remote)?;
     if let Some(kid) = &options.unpublish {
         return unpublish::run(kid, keys, &key_set, &remote, options.json).await;
     }
@@ -59,9 +60,9 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     let overview =
         Overview { key_set: &key_set, timelines: &timelines, published: &published, added: &added, others: &others };
     if options.json {
-        println!("{}", overview.as_json());
+        say!("{}", overview.as_json());
     } else {
-        print!("{}", overview.as_text());
+        out::bytes(overview.as_text().as_bytes());
     }
     overview.warn();
     Ok(match overview.is_complete() {
@@ -104,18 +105,18 @@ impl Overview<'_> {
     fn warn(&self) {
         let url = &self.key_set.url;
         for version in self.unpublished(Publication::Missing) {
-            eprintln!("not published: {}; add it with `signet keys --publish`", version.kid);
+            tell!("not published: {}; add it with `signet keys --publish`", version.kid);
         }
         for version in self.unpublished(Publication::Contradicted) {
             let kid = &version.kid;
-            eprintln!(
+            tell!(
                 "{url} has another key under the name {kid}; nothing replaces it but you: `signet keys --unpublish {kid}`, \
                  then `signet keys --publish`"
             );
         }
         for other in self.others.iter().filter(|other| other.standing == Standing::NotInTheVault) {
             let kid = text::visible(other.kid.as_deref().unwrap_or_default());
-            eprintln!(
+            tell!(
                 "published, and not in its vault: {kid}; if nobody has deleted it, somebody has put it there: \
                  `signet keys --unpublish {kid}`"
             );
@@ -124,10 +125,10 @@ impl Overview<'_> {
             let key = timeline.key.without_version();
             match &timeline.key.version {
                 _ if !timeline.exists => {
-                    eprintln!("{key} is not in its vault: create it, recover it, or name another in SIGNET_KEY");
+                    tell!("{key} is not in its vault: create it, recover it, or name another in SIGNET_KEY");
                 }
-                Some(pinned) => eprintln!("the version {pinned} of {key} cannot sign now, and no other is used"),
-                None => eprintln!("no version of {key} can sign now"),
+                Some(pinned) => tell!("the version {pinned} of {key} cannot sign now, and no other is used"),
+                None => tell!("no version of {key} can sign now"),
             }
         }
     }

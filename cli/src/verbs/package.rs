@@ -49,7 +49,7 @@ const BINARY: &str = "handler";
 pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     let root = AppRoot::find()?;
     let shipping = Shipping::of(&root, options.target.as_deref()).await?;
-    let handler = root.build_shipping(&shipping, &|line| eprintln!("{line}")).await?;
+    let handler = root.build_shipping(&shipping, &|line| tell!("{line}")).await?;
     let binary = fs::read(&handler)?;
     let graph = graph::of(&root, &shipping.target).await?;
     let archive = archive::make(root.directory(), &binary, shipping.revision.time)?;
@@ -73,16 +73,16 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     if options.json {
         let files: Vec<_> = rows.iter().map(Row::as_json).collect();
         let (target, commit) = (&shipping.target, shipping.revision.short());
-        println!(
+        say!(
             "{}",
             json!({ "target": target, "commit": commit, "version": version, "files": files, "warnings": warnings })
         );
     } else {
         let cells: Vec<Vec<String>> = rows.iter().map(|row| row.as_cells(root.directory())).collect();
-        println!("{}", table::render(&["file", "bytes", "sha256"], &cells));
-        println!("  {} for {}", version.as_deref().unwrap_or("the handler does not run here:"), shipping.target);
+        say!("{}", table::render(&["file", "bytes", "sha256"], &cells));
+        say!("  {} for {}", version.as_deref().unwrap_or("the handler does not run here:"), shipping.target);
         for warning in &warnings {
-            println!("  {warning}");
+            say!("  {warning}");
         }
     }
     Ok(ExitCode::SUCCESS)

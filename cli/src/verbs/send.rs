@@ -18,7 +18,7 @@ use signet_core::{
 
 use crate::{
     content::Content,
-    queue::WorkQueue,
+    queue::{self, WorkQueue},
     remote::Remote,
     settings::{self, Error},
 };
@@ -77,6 +77,7 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
         if text.len() > MAX_MESSAGE_BYTES {
             return Err(too_large(origin, text.len()));
         }
+        queue::check(text).map_err(|why| format!("{origin} cannot be sent: {why}"))?;
         if !options.unchecked {
             check(origin, text)?;
         }
@@ -85,15 +86,20 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     let queue = WorkQueue::open(&remote)?;
     for Message { origin, text } in messages {
         let name = &queue.name;
-        let sent =
-            queue.send(&text).await.map_err(|error| format!("{origin} was not sent to {name}: {}", error.why))?;
+        let sent = queue.send(&text).await.map_err(|failure| {
+            if failure.certainly {
+                format!("{origin} was not sent to {name}: {}", failure.why)
+            } else {
+                failure.doubt(&origin.to_string(), &queue)
+            }
+        })?;
         let id = sent.message_id;
         if options.json {
             let mut line = json!({ "queue": name, "messageId": id });
             line[origin.kind()] = Value::from(origin.to_string());
-            println!("{line}");
+            say!("{line}");
         } else {
-            println!("{origin} → {name}  {id}");
+            say!("{origin} → {name}  {id}");
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -76,10 +76,10 @@ pub async fn run(options: &Options) -> Result<ExitCode, Error> {
     let smoke = Smoke::new()?;
     let sent_at = Instant::now();
     let sent = smoke.send().await?;
-    eprintln!("sent {} to {} as {}; waiting up to {} s", smoke.id, smoke.queue.name, sent.message_id, options.wait);
+    tell!("sent {} to {} as {}; waiting up to {} s", smoke.id, smoke.queue.name, sent.message_id, options.wait);
     let outcome = smoke.outcome(&sent, sent_at, Duration::from_secs(options.wait)).await?;
     if options.json {
-        println!("{}", smoke.as_json(&sent, &outcome));
+        say!("{}", smoke.as_json(&sent, &outcome));
     } else {
         smoke.tell(options, &outcome);
     }
@@ -93,7 +93,7 @@ impl Smoke {
         let mut nonce = [0; 8];
         OsRng.fill_bytes(&mut nonce);
         Ok(Self {
-            results: settings::required_url("SIGNET_RESULTS")?,
+            results: settings::required_container("SIGNET_RESULTS")?,
             rejections: Rejections::open(&remote)?,
             queue: WorkQueue::open(&remote)?,
             // Colons are allowed, but look odd in paths.
@@ -106,8 +106,13 @@ impl Smoke {
     async fn send(&self) -> Result<Sent, Error> {
         let Self { id, payload, queue, .. } = self;
         let item = format!(r#"{{"id":"{id}","format":"jws","payload":{payload}}}"#);
-        let sent = queue.send(&item).await;
-        sent.map_err(|failure| format!("nothing was sent to {}: {}", queue.name, failure.why).into())
+        queue.send(&item).await.map_err(|failure| {
+            if failure.certainly {
+                format!("nothing was sent to {}: {}", queue.name, failure.why).into()
+            } else {
+                failure.doubt(&format!("the item {id}"), queue).into()
+            }
+        })
     }
 
     /// The result's URL.
@@ -135,7 +140,7 @@ impl Smoke {
             }
             if elapsed.saturating_sub(told) >= PROGRESS {
                 told = elapsed;
-                eprintln!("nothing yet after {} s", elapsed.as_secs());
+                tell!("nothing yet after {} s", elapsed.as_secs());
             }
             tokio::time::sleep(pause.min(wait.saturating_sub(elapsed))).await;
             pause = (pause * 5 / 4).min(LONGEST_PAUSE);
@@ -195,17 +200,17 @@ impl Smoke {
     fn tell(&self, options: &Options, outcome: &Outcome) {
         match outcome {
             Outcome::Verified(verdict, elapsed) => {
-                println!("VERIFIED after {:.1} s", elapsed.as_secs_f64());
-                println!("  result     {}", self.result());
-                println!("  signed by  {}", verdict.kid.as_deref().map(text::visible).unwrap_or_default());
-                println!("  algorithm  {}", verdict.algorithm.name());
+                say!("VERIFIED after {:.1} s", elapsed.as_secs_f64());
+                say!("  result     {}", self.result());
+                say!("  signed by  {}", verdict.kid.as_deref().map(text::visible).unwrap_or_default());
+                say!("  algorithm  {}", verdict.algorithm.name());
             }
-            Outcome::Invalid(why) => eprintln!("NOT VALID: {}: {why}", self.result()),
+            Outcome::Invalid(why) => tell!("NOT VALID: {}: {why}", self.result()),
             Outcome::Rejected(name, record) => {
-                eprintln!("REJECTED: {}: {}", text::visible(&record.reason), text::visible(&record.detail));
-                eprintln!("  record     {name}; `signet rejected show {}` shows it", text::visible(&record.message_id));
+                tell!("REJECTED: {}: {}", text::visible(&record.reason), text::visible(&record.detail));
+                tell!("  record     {name}; `signet rejected show {}` shows it", text::visible(&record.message_id));
             }
-            Outcome::Nothing(why) => eprintln!("NO RESULT within {} s: {why}, and run `signet doctor`", options.wait),
+            Outcome::Nothing(why) => tell!("NO RESULT within {} s: {why}, and run `signet doctor`", options.wait),
         }
     }
 

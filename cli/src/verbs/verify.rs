@@ -49,8 +49,12 @@ pub struct Verdict {
     pub issued_at: Option<i64>,
     /// The content's media type.
     pub content_type: Option<String>,
-    /// What it is about, by the signer's word: the subject of a statement.
+    /// What an envelope says that its payload is.
+    pub payload_type: Option<String>,
+    /// What it is about, by the signer's word: the subject of a statement that the content is, or else the first.
     pub subject: Option<String>,
+    /// How many subjects the statement has.
+    pub subjects: Option<usize>,
     /// What is attested of it: the type of a statement's predicate.
     pub predicate_type: Option<String>,
     /// SHA-256 of the content, as far as it is known.
@@ -89,8 +93,14 @@ pub fn verdict(document: &Document, content: Option<&[u8]>, keys: &JwkSet) -> Re
 }
 
 async fn verify(options: &Options, surroundings: &mut Surroundings) -> Result<Verdict, NoVerdict> {
-    if options.result == "-" && options.content.as_deref() == Some("-") {
-        return Err(unknown("standard input cannot be both the result and its content"));
+    let inputs = [
+        ("the result", Some(&options.result)),
+        ("its content", options.content.as_ref()),
+        ("the keys", options.jwks.as_ref()),
+    ];
+    let mut piped = inputs.into_iter().filter(|(_, location)| location.is_some_and(|location| location == "-"));
+    if let (Some((one, _)), Some((other, _))) = (piped.next(), piped.next()) {
+        return Err(unknown(format!("standard input cannot be both {one} and {other}")));
     }
     let remote = Remote::new().map_err(|error| unknown(error.to_string()))?;
     let fetched = read(&options.result, &remote).await?;
@@ -160,8 +170,11 @@ fn key_set_location(options: &Options) -> Result<String, NoVerdict> {
     }
     let container = if remote::is_url(&options.result) {
         options.result.parse().ok()
+    } else if settings::given("SIGNET_RESULTS").is_some() {
+        let container = settings::required_container("SIGNET_RESULTS").map_err(|error| unknown(error.to_string()))?;
+        format!("{container}/x").parse().ok()
     } else {
-        settings::required_url("SIGNET_RESULTS").ok().and_then(|url| format!("{}/x", url.as_str()).parse().ok())
+        None
     };
     container
         .as_ref()

@@ -207,6 +207,10 @@ impl Journal {
         lock(&self.log).clone()
     }
 
+    pub(super) fn log_from(&self, line: usize) -> Vec<LogLine> {
+        lock(&self.log).get(line..).unwrap_or_default().to_vec()
+    }
+
     pub(super) fn invocations(&self) -> Vec<Invocation> {
         lock(&self.invocations).clone()
     }

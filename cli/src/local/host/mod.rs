@@ -222,6 +222,12 @@ impl Host {
         self.journal.log()
     }
 
+    /// The lines from that one on, counted from 0.
+    #[must_use]
+    pub fn log_from(&self, line: usize) -> Vec<LogLine> {
+        self.journal.log_from(line)
+    }
+
     /// Every invocation so far, in the order in which they began.
     #[must_use]
     pub fn invocations(&self) -> Vec<Invocation> {

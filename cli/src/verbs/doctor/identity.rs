@@ -78,9 +78,11 @@ pub(super) async fn check(
         let credential = settings::identity(transport).map_err(|error| error.to_string())?.credential();
         let scopes = [scope.as_str()];
         let fetched = timeout(PATIENCE, credential.get_token(&scopes, None)).await;
-        fetched.map_err(|_| "no answer in 45 s".to_owned())?.map_err(|error| error.to_string())
+        let token = fetched.map_err(|_| "no answer in 45 s".to_owned())?.map_err(|error| error.to_string())?;
+        // What the token itself has is the end that the SDK's clients are told, which is a near one.
+        Ok::<_, String>((credential.expires_on().unwrap_or(token.expires_on), token))
     };
-    let token = match token.await {
+    let (expires_on, token) = match token.await {
         Ok(token) => token,
         Err(why) => {
             let remedy = match Source::choose(given) {
@@ -100,7 +102,7 @@ pub(super) async fn check(
         }
     };
     let claims = claims(token.token.secret()).unwrap_or_default();
-    let life = token.expires_on - OffsetDateTime::now_utc();
+    let life = expires_on - OffsetDateTime::now_utc();
     let detail = format!("{}, for {} min", who(&claims), life.whole_minutes());
     if life < SHORTEST_LIFE {
         report.warning(name, detail, "check this machine's clock, and the identity endpoint");

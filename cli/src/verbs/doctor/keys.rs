@@ -53,36 +53,25 @@ pub(super) async fn check(
     );
 
     let get = format!("{name} get");
-    match vault::get(&client, &key.name, key.version.clone()).await {
-        Ok(_) => report.ok(get, "allowed"),
+    let current = match vault::get(&client, &key.name, key.version.clone()).await {
+        Ok(current) => {
+            report.ok(get, "allowed");
+            Some(Timeline::of_current(key.clone(), Some(current)))
+        }
         // A current version that cannot be used is in the list all the same, which says why.
         Err(error) if Failure::from(&error).code.starts_with("Key") && Failure::from(&error).is(403) => {
             report.ok(get, format!("allowed, and the current version cannot be used: {}", Failure::from(&error).code));
+            Some(Timeline::of_current(key.clone(), None))
         }
         Err(error) => {
             let is_refused = report.refused(get, &error, &read, Some(&create)) == State::Failure;
             if !is_refused || !Failure::from(&error).is(403) {
                 return;
             }
+            None
         }
-    }
-    match patiently(async || vault::list(&client, &key.name).await).await {
-        Ok(_) => report.ok(format!("{name} list versions"), "allowed"),
-        Err(error) => match &read {
-            Lack::Fault(role) if Failure::from(&error).is(403) && principal.asker != Some(Asker::Operator) => {
-                let detail = "not allowed: a rotation is followed by the vault's current version alone";
-                return report.warning(format!("{name} list versions"), detail, role);
-            }
-            read => {
-                report.refused(format!("{name} list versions"), &error, read, None);
-                return;
-            }
-        },
-    }
-    let timeline = match Timeline::read(key.clone(), transport).await {
-        Ok(timeline) => timeline,
-        Err(why) => return report.unknown(format!("{name} versions"), why.to_string()),
     };
+    let Some(timeline) = timeline(key, current, (&client, transport), (&read, principal), report).await else { return };
     let signing = timeline.versions.iter().find(|version| timeline.signing.as_ref() == Some(&version.kid));
     let Some(signing) = signing else {
         let remedy = format!(
@@ -114,6 +103,40 @@ pub(super) async fn check(
     }
     check_publication(&name, signing, public, published, report);
     check_rotation(&name, &client, key, report).await;
+}
+
+/// The versions that the handler would choose from; `None` where none can be looked at. `current` is what `get` has shown.
+async fn timeline(
+    key: &KeyIdentifier,
+    current: Option<Timeline>,
+    (client, transport): (&KeyClient, &Transport),
+    (read, principal): (&Lack, &Principal),
+    report: &mut Report,
+) -> Option<Timeline> {
+    let name = key.without_version();
+    let list = format!("{name} list versions");
+    let Err(error) = patiently(async || vault::list(client, &key.name).await).await else {
+        report.ok(list, "allowed");
+        return match Timeline::read(key.clone(), transport).await {
+            Ok(timeline) => Some(timeline),
+            Err(why) => {
+                report.unknown(format!("{name} versions"), why.to_string());
+                None
+            }
+        };
+    };
+    let is_forbidden = Failure::from(&error).is(403);
+    match read {
+        Lack::Fault(role) if is_forbidden && principal.asker != Some(Asker::Operator) => {
+            let detail = "not allowed: a rotation is followed by the vault's current version alone";
+            report.warning(list, detail, role);
+        }
+        read => {
+            report.refused(list, &error, read, None);
+        }
+    }
+    // The handler goes on with what it may see, and so must all that is tried of it.
+    current.filter(|_| is_forbidden)
 }
 
 fn check_state(name: &str, signing: &KeyVersion, public: &PublicKey, rotate: &str, report: &mut Report) {

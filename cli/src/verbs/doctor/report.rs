@@ -81,7 +81,7 @@ impl Report {
     pub(super) fn area(&mut self, area: &'static str) {
         self.area = area;
         if !self.as_json {
-            println!("\n{area}");
+            say!("\n{area}");
         }
     }
 
@@ -146,12 +146,12 @@ impl Report {
         if self.as_json {
             let checks: Vec<Value> = self.checks.iter().map(Check::as_json).collect();
             let asker = self.asker.map(Asker::name);
-            println!("{}", json!({ "healthy": healthy(failures, unknowns), "as": asker, "checks": checks }));
+            say!("{}", json!({ "healthy": healthy(failures, unknowns), "as": asker, "checks": checks }));
         } else {
             let total = self.checks.len();
-            println!("\n{total} checks: {failures} failed, {unknowns} could not be told, {warnings} with a warning");
+            say!("\n{total} checks: {failures} failed, {unknowns} could not be told, {warnings} with a warning");
             if not_yours > 0 {
-                println!(
+                say!(
                     "{not_yours} rights are the app's and not yours, as it should be. `signet smoke` shows whether the app \
                      signs; `signet doctor` tries them all where the app runs, with its identity."
                 );
@@ -167,9 +167,9 @@ impl Report {
     fn say(&mut self, state: State, name: String, detail: String, remedy: Option<String>) {
         let check = Check { area: self.area, name, state, detail, remedy };
         if !self.as_json {
-            println!("  {} {}: {}", state.sign(), text::visible(&check.name), text::visible(&check.detail));
+            say!("  {} {}: {}", state.sign(), text::visible(&check.name), text::visible(&check.detail));
             if let Some(remedy) = check.remedy.as_deref().filter(|remedy| !remedy.is_empty()) {
-                println!("      → {}", text::visible(remedy));
+                say!("      → {}", text::visible(remedy));
             }
         }
         self.checks.push(check);

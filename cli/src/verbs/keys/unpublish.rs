@@ -46,18 +46,15 @@ pub(super) async fn run(
     }
     let removed = key_set.remove(kid).await?;
     if as_json {
-        println!("{}", json!({ "keySet": key_set.url.as_str(), "kid": kid, "removed": removed }));
+        say!("{}", json!({ "keySet": key_set.url.as_str(), "kid": kid, "removed": removed }));
     } else if removed {
-        println!("unpublished now: {}", text::visible(kid));
-        println!("Whoever keeps a copy of {} must be told.", key_set.url);
+        say!("unpublished now: {}", text::visible(kid));
+        say!("Whoever keeps a copy of {} must be told.", key_set.url);
     } else {
-        println!("not in {}: {}", key_set.url, text::visible(kid));
+        say!("not in {}: {}", key_set.url, text::visible(kid));
     }
     if removed && !is_checked {
-        eprintln!(
-            "{} is of no key in SIGNET_KEY: whether it is enabled in a vault was not looked at",
-            text::visible(kid)
-        );
+        tell!("{} is of no key in SIGNET_KEY: whether it is enabled in a vault was not looked at", text::visible(kid));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -34,7 +34,18 @@ pub(super) struct Filter {
     limit: Option<usize>,
 }
 
-/// A record that was chosen.
+/// What a filter has chosen.
+#[derive(Debug, Default)]
+pub(super) struct Chosen {
+    /// Records, in the order of their entries.
+    pub(super) found: Vec<Found>,
+    /// Ids that were asked for and that no record has, as far as the other filters let see.
+    pub(super) unmatched: Vec<String>,
+    /// Blobs that may be meant, and are no records: their names, and why.
+    pub(super) unreadable: Vec<(String, String)>,
+}
+
+/// A record that was chosen, without its message: there may be a great many.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) entry: Entry,
@@ -62,31 +73,47 @@ impl Filter {
 
     /// Reads entries in their order, until there are as many of them that count as are asked for. What is no record
     /// is named on stderr.
-    pub(super) async fn read(&self, rejections: &Rejections, entries: Vec<Entry>) -> Result<Vec<Found>, Error> {
+    pub(super) async fn read(
+        &self,
+        rejections: &Rejections,
+        mut entries: Vec<Entry>,
+        is_wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<Chosen, Error> {
         let limit = self.limit.unwrap_or(usize::MAX);
-        let mut found = Vec::new();
+        let mut chosen = Chosen::default();
+        let is_unseen = |id: &&String| !entries.iter().any(|entry| entry.is_named(id));
+        chosen.unmatched = self.id.iter().filter(is_unseen).cloned().collect();
+        // An item's id is in the record alone, and one that was sent before is no typing mistake.
+        if chosen.unmatched.is_empty() {
+            entries.retain(&is_wanted);
+        }
         let reading = stream::iter(entries).map(async |entry| {
             let read = rejections.read(&entry.name).await;
             (entry, read)
         });
         let mut reading = std::pin::pin!(reading.buffered(AT_ONCE.min(limit.max(1))));
-        while found.len() < limit
+        while (chosen.found.len() < limit || !chosen.unmatched.is_empty())
             && let Some((entry, read)) = reading.next().await
         {
-            match read? {
-                Ok((_, record)) if self.counts(&entry, &record) => found.push(Found { entry, record }),
-                Ok(_) => {}
-                Err(why) => eprintln!("{why}"),
+            let record = match read? {
+                Ok((_, record)) => record,
+                Err(why) => {
+                    tell!("{why}");
+                    if self.id.is_empty() || self.id.iter().any(|id| entry.is_named(id)) {
+                        chosen.unreadable.push((entry.name, why.to_string()));
+                    }
+                    continue;
+                }
+            };
+            if self.allows(&record.reason) {
+                chosen.unmatched.retain(|id| !record.is_named(id));
+                let is_meant = self.id.is_empty() || self.id.iter().any(|id| entry.is_named(id) || record.is_named(id));
+                if is_meant && is_wanted(&entry) && chosen.found.len() < limit {
+                    chosen.found.push(Found { entry, record: record.without_message() });
+                }
             }
         }
-        Ok(found)
-    }
-
-    fn counts(&self, entry: &Entry, record: &Record) -> bool {
-        let is_named = |id: &String| {
-            record.id.as_ref() == Some(id) || record.message_id == *id || entry.stem() == id || entry.name == *id
-        };
-        self.allows(&record.reason) && (self.id.is_empty() || self.id.iter().any(is_named))
+        Ok(chosen)
     }
 
     fn allows(&self, reason: &str) -> bool {

@@ -9,7 +9,13 @@ use super::{
     filter::{Filter, Found},
     replay_as_json, replay_in_words,
 };
-use crate::{rejections::Rejections, remote::Remote, settings::Error, table, text};
+use crate::{
+    out,
+    rejections::{Entry, Rejections},
+    remote::Remote,
+    settings::Error,
+    table, text,
+};
 
 /// Characters of a detail that are shown in a table.
 const LONGEST_DETAIL: usize = 60;
@@ -31,19 +37,19 @@ pub(super) struct Options {
 /// Prints a table, or lines of JSON.
 pub(super) async fn run(options: &Options) -> Result<ExitCode, Error> {
     let rejections = Rejections::open(&Remote::new()?)?;
-    let mut entries = options.filter.entries(&rejections).await?;
-    entries.retain(|entry| !(options.not_replayed && Found::is_sent(entry)));
-    let found = options.filter.read(&rejections, entries).await?;
+    let entries = options.filter.entries(&rejections).await?;
+    let is_wanted = |entry: &Entry| !(options.not_replayed && Found::is_sent(entry));
+    let found = options.filter.read(&rejections, entries, is_wanted).await?.found;
     if options.json {
         for found in &found {
-            println!("{}", as_json(found));
+            say!("{}", as_json(found));
         }
     } else if found.is_empty() {
-        println!("No rejection record in {}.", rejections.url);
+        say!("No rejection record in {}.", rejections.url);
     } else {
         const HEADING: [&str; 8] = ["at", "reason", "stage", "id", "message", "dequeued", "replayed", "detail"];
         let rows: Vec<Vec<String>> = found.iter().map(cells).collect();
-        print!("{}", table::render(&HEADING, &rows));
+        out::bytes(table::render(&HEADING, &rows).as_bytes());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use signet_core::work_item::MAX_MESSAGE_BYTES;
 
-use super::filter::{Filter, Found};
+use super::filter::{Chosen, Filter, Found};
 use crate::{
     moment,
     queue::{self, WorkQueue},
@@ -65,13 +65,14 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Error> {
     let rejections = Rejections::open(&remote)?;
     let queue = WorkQueue::open(&remote)?;
     let mut entries = filter.entries(&rejections).await?;
-    entries.retain(|entry| *again || !Found::is_sent(entry));
     entries.reverse();
-    let found = filter.read(&rejections, entries).await?;
-    if found.is_empty() && !options.json {
-        println!("Nothing to replay: no record in {} matches, or all that do have been replayed.", rejections.url);
+    let chosen = filter.read(&rejections, entries, |entry| *again || !Found::is_sent(entry)).await?;
+    let mut is_complete = chosen.unmatched.is_empty() && chosen.unreadable.is_empty();
+    report_missing(options, &rejections, &queue, &chosen);
+    let found = chosen.found;
+    if found.is_empty() && is_complete && !options.json {
+        say!("Nothing to replay: no record in {} matches, or all that do have been replayed.", rejections.url);
     }
-    let mut is_complete = true;
     for found in &found {
         let outcome = replay(options, &rejections, &queue, found).await;
         let (outcome, broken_off) = match outcome {
@@ -87,6 +88,26 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Error> {
     Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Says what there is no record of. Nothing to replay would look like good news.
+fn report_missing(options: &Options, rejections: &Rejections, queue: &WorkQueue, chosen: &Chosen) {
+    let line = |blob: Option<&str>, id: Option<&str>, why: &str| {
+        if options.json {
+            let line = json!({
+                "blob": blob, "id": id, "outcome": "no-record", "queue": queue.name, "messageId": null, "why": why,
+            });
+            say!("{line}");
+        }
+    };
+    for id in &chosen.unmatched {
+        let why = format!("{} has no record of it that matches", rejections.url);
+        tell!("{} was not replayed: {why}; `signet rejected list` shows those that there are", text::visible(id));
+        line(None, Some(id), &why);
+    }
+    for (blob, why) in &chosen.unreadable {
+        line(Some(blob), None, why);
+    }
+}
+
 /// Sends one message, unless somebody else has.
 ///
 /// # Errors
@@ -97,8 +118,9 @@ async fn replay(
     queue: &WorkQueue,
     found: &Found,
 ) -> Result<Outcome, Error> {
-    let Found { entry, record } = found;
-    let text = match sendable(record, queue) {
+    let entry = &found.entry;
+    let (_, record) = rejections.read(&entry.name).await??;
+    let text = match sendable(&record, queue) {
         Ok(text) => text,
         Err(why) => return Ok(Outcome::Refused(why)),
     };
@@ -124,7 +146,7 @@ async fn replay(
             claim.end(&Step::NotSent).await?;
             Err(format!("{} does not take it: {}", queue.name, failure.why).into())
         }
-        Err(failure) => Err(format!("it may have been sent to {}, or not: {}", queue.name, failure.why).into()),
+        Err(failure) => Err(failure.doubt("it", queue).into()),
     }
 }
 
@@ -154,8 +176,8 @@ fn report(options: &Options, queue: &WorkQueue, found: &Found, outcome: &Outcome
     let item = record.id.as_deref().map(|id| format!("  {}", text::visible(id))).unwrap_or_default();
     match outcome {
         _ if options.json => {}
-        Outcome::Sent(id) => println!("{name} → {}  {id}{item}", queue.name),
-        Outcome::WouldBeSent => println!("{name} → {}  (not sent: --dry-run){item}", queue.name),
+        Outcome::Sent(id) => say!("{name} → {}  {id}{item}", queue.name),
+        Outcome::WouldBeSent => say!("{name} → {}  (not sent: --dry-run){item}", queue.name),
         Outcome::InDoubt(_) | Outcome::Refused(_) => {}
     }
     if options.json {
@@ -163,16 +185,16 @@ fn report(options: &Options, queue: &WorkQueue, found: &Found, outcome: &Outcome
             "blob": entry.name, "id": record.id, "outcome": word, "queue": queue.name,
             "messageId": message_id.map_or(Value::Null, |id| Value::from(id.as_str())), "why": why,
         });
-        println!("{replay}");
+        say!("{replay}");
     }
     match outcome {
-        Outcome::InDoubt(why) => eprintln!(
+        Outcome::InDoubt(why) => tell!(
             "{name} is in doubt: {}, and did not say what came of it. Look for the item's result or a new record; \
              if there is neither once the queue is empty, send it with --id {} --again",
             text::visible(why),
             text::visible(entry.stem()),
         ),
-        Outcome::Refused(why) => eprintln!("{name} was not replayed: {}", text::visible(why)),
+        Outcome::Refused(why) => tell!("{name} was not replayed: {}", text::visible(why)),
         Outcome::Sent(_) | Outcome::WouldBeSent => {}
     }
 }

@@ -1,13 +1,14 @@
 //! `signet rejected show`: one record, whole, and the message as it was.
 
-use std::{io::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use signet_core::base64;
 
 use super::{replay_as_json, replay_in_words};
 use crate::{
+    out,
     rejections::{Entry, Record, Rejections, Step},
     remote::Remote,
     settings::Error,
@@ -31,27 +32,25 @@ pub(super) struct Options {
 pub(super) async fn run(options: &Options) -> Result<ExitCode, Error> {
     let rejections = Rejections::open(&Remote::new()?)?;
     let entry = rejections.find(&options.record).await?;
-    let (mut json, record) = rejections.read(&entry.name).await??;
+    let (mut members, record) = rejections.read(&entry.name).await??;
     let bytes = record.bytes()?;
     if options.message {
-        let mut stdout = std::io::stdout();
-        stdout.write_all(&bytes)?;
-        stdout.flush()?;
+        out::bytes(&bytes);
     } else if options.json {
-        json["blob"] = entry.name.as_str().into();
-        json["text"] = std::str::from_utf8(&bytes).map_or(Value::Null, Value::from);
-        json["replay"] = replay_as_json(&entry);
-        println!("{json}");
+        let text = std::str::from_utf8(&bytes).map_or(Value::Null, Value::from);
+        let beside = [("blob", entry.name.as_str().into()), ("text", text), ("replay", replay_as_json(&entry))];
+        members.extend(beside.map(|(name, value)| (name.to_owned(), value)));
+        say!("{}", Value::Object(members));
     } else {
-        print!("{}", as_text(&entry, &json, &record, &bytes));
+        out::bytes(as_text(&entry, &members, &record, &bytes).as_bytes());
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Every member of the record in its order, then the message.
-fn as_text(entry: &Entry, json: &Value, record: &Record, bytes: &[u8]) -> String {
+fn as_text(entry: &Entry, members: &Map<String, Value>, record: &Record, bytes: &[u8]) -> String {
     let mut lines = vec![("blob".to_owned(), entry.name.clone())];
-    for (name, value) in json.as_object().into_iter().flatten().filter(|(name, _)| *name != "message") {
+    for (name, value) in members.iter().filter(|(name, _)| *name != "message") {
         lines.push((name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
     }
     match entry.replay.as_ref().map(|replay| &replay.step) {

@@ -3,7 +3,7 @@
 use signet_core::{
     algorithm::{Algorithm, Hash, Hasher, hex},
     cose,
-    dsse::{self, Statement},
+    dsse::{self, NoSubject, Statement},
     json::Members,
     jwks::JwkSet,
     jws, raw,
@@ -17,9 +17,20 @@ use crate::remote::Document;
 pub(super) enum Reading {
     Jws(jws::Signed),
     Cose(cose::Signed),
-    /// A good signature over a payload; what is open is whether the content is its subject.
-    Dsse(dsse::Verified, Option<Statement>),
+    /// A good signature over a payload; what is open is whether the content is what that says.
+    Dsse(dsse::Verified, Said),
     Raw(raw::Signed),
+}
+
+/// What the payload of an envelope is, by the type that is signed with it.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// A statement about content.
+    Statement(Statement),
+    /// A statement of another version, or none at all.
+    Unread,
+    /// The content itself, of some other type, whatever it looks like.
+    Content,
 }
 
 /// What must be known of the content before it is read.
@@ -45,8 +56,12 @@ impl Reading {
             let is_envelope = Members::parse(text).is_ok_and(|members| members.value("payloadType").is_some());
             if is_envelope {
                 let verified = dsse::verify(text, keys).map_err(|refusal| invalid(refusal.to_string()))?;
-                let statement = Statement::parse(&verified.payload);
-                return Ok(Self::Dsse(verified, statement));
+                let said = if verified.payload_type == dsse::STATEMENT_TYPE {
+                    Statement::parse(&verified.payload).map_or(Said::Unread, Said::Statement)
+                } else {
+                    Said::Content
+                };
+                return Ok(Self::Dsse(verified, said));
             }
         } else if !text.contains('.') {
             let named = |name: &str| document.metadata.get(name).map(String::as_str);
@@ -83,7 +98,9 @@ impl Reading {
                 let length = length.ok_or_else(|| unknown("the content's length is not known before it is read"))?;
                 input = Some(Input::Cose(signed.input(length)));
             }
-            Self::Dsse(_, statement) => hashes.extend(statement.iter().flat_map(Statement::hashes)),
+            Self::Dsse(verified, Said::Content) => attached = Some(verified.payload.as_slice()),
+            Self::Dsse(_, Said::Statement(statement)) => hashes.extend(statement.hashes()),
+            Self::Dsse(_, Said::Unread) => {}
             Self::Raw(signed) => hashes.extend(signed.hashes()),
         }
         let mut digests: Vec<(Hash, Hasher)> = Vec::new();
@@ -126,7 +143,7 @@ impl Reading {
                 let named = (signed.algorithm, &signed.kid, signed.issued_at, &signed.content_type);
                 Ok(attributed("cose", named, signed.payload.as_deref(), content))
             }
-            Self::Dsse(verified, statement) => judge_dsse(verified, statement.as_ref(), content),
+            Self::Dsse(verified, said) => judge_dsse(verified, said, content),
             Self::Raw(signed) => judge_raw(signed, content),
         }
     }
@@ -155,41 +172,49 @@ fn attributed(
         algorithm,
         issued_at,
         content_type: content_type.clone(),
+        payload_type: None,
         subject: None,
+        subjects: None,
         predicate_type: None,
         sha256: sha256.map(|sha256| hex(&sha256)),
         length,
     }
 }
 
-fn judge_dsse(
-    verified: &dsse::Verified,
-    statement: Option<&Statement>,
-    content: Option<&Measured>,
-) -> Result<Verdict, NoVerdict> {
-    if let Some(content) = content {
-        match statement.map(|statement| statement.is_about_content_with(|hash| content.digest(hash))) {
-            Some(Some(true)) => {}
-            Some(Some(false)) => return Err(invalid("the content given is not the statement's subject")),
-            Some(None) => return Err(unknown("the statement has no digest that is understood here")),
-            None => return Err(unknown("the payload is no in-toto Statement v1, so nothing is said of the content")),
+fn judge_dsse(verified: &dsse::Verified, said: &Said, content: Option<&Measured>) -> Result<Verdict, NoVerdict> {
+    check_attached(content)?;
+    let content_type = matches!(said, Said::Content).then(|| verified.payload_type.clone());
+    let payload = matches!(said, Said::Content).then_some(verified.payload.as_slice());
+    let named = (verified.algorithm, &verified.kid, None, &content_type);
+    let verdict =
+        Verdict { payload_type: Some(verified.payload_type.clone()), ..attributed("dsse", named, payload, content) };
+    let statement = match said {
+        Said::Content => return Ok(verdict),
+        Said::Unread if content.is_none() => return Ok(verdict),
+        Said::Unread => {
+            return Err(unknown("the payload is no in-toto Statement v1, so nothing is said of the content"));
         }
-    }
-    let named = statement.and_then(|statement| statement.digests.iter().find(|(hash, _)| hash == "sha256"));
-    let content_type = match statement {
-        Some(statement) => statement.content_type.clone(),
-        None => Some(verified.payload_type.clone()),
+        Said::Statement(statement) => statement,
     };
+    let subject = match content.map(|content| statement.subject_with(|hash| content.digest(hash))) {
+        Some(Ok(subject)) => Some(subject),
+        Some(Err(NoSubject::Other)) => {
+            return Err(invalid("the content given is not what the statement is about"));
+        }
+        Some(Err(NoSubject::Untold)) => {
+            return Err(unknown("a subject of the statement has no digest that is understood here"));
+        }
+        None => statement.subjects().next(),
+    };
+    let sha256 = subject.and_then(|subject| subject.digests.iter().find(|(hash, _)| hash == "sha256"));
     Ok(Verdict {
-        form: "dsse",
-        kid: verified.kid.clone(),
-        algorithm: verified.algorithm,
-        issued_at: statement.and_then(|statement| statement.issued_at),
-        content_type,
-        subject: statement.map(|statement| statement.name.clone()),
-        predicate_type: statement.map(|statement| statement.predicate_type.clone()),
-        sha256: named.map(|(_, hex)| hex.to_ascii_lowercase()),
-        length: content.map(|content| content.length),
+        issued_at: statement.issued_at,
+        content_type: statement.content_type.clone(),
+        subject: subject.map(|subject| subject.name.to_owned()),
+        subjects: Some(statement.subjects().count()),
+        predicate_type: Some(statement.predicate_type.clone()),
+        sha256: sha256.map(|(_, hex)| hex.to_ascii_lowercase()).or(verdict.sha256),
+        ..verdict
     })
 }
 
@@ -203,7 +228,9 @@ fn judge_raw(signed: &raw::Signed, content: Option<&Measured>) -> Result<Verdict
         algorithm: candidate.algorithm,
         issued_at: None,
         content_type: None,
+        payload_type: None,
         subject: None,
+        subjects: None,
         predicate_type: None,
         sha256: Some(hex(&content.digest(Hash::Sha256))),
         length: Some(content.length),

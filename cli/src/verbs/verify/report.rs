@@ -7,7 +7,7 @@ use signet_azure::names::KeyIdentifier;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{NoVerdict, Verdict};
-use crate::remote::Fetched;
+use crate::{out, remote::Fetched};
 
 /// What is known beside the signature. None of it is signed.
 #[derive(Debug, Default)]
@@ -87,9 +87,9 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn print(&self, as_json: bool) -> ExitCode {
         if as_json {
-            println!("{}", self.as_json());
+            say!("{}", self.as_json());
         } else {
-            print!("{}", self.as_text());
+            out::bytes(self.as_text().as_bytes());
         }
         ExitCode::SUCCESS
     }
@@ -105,7 +105,9 @@ impl Report {
             "signedAt": verdict.issued_at.and_then(rfc3339),
             "storedAt": surroundings.stored_at.and_then(|at| rfc3339(at.unix_timestamp())),
             "contentType": verdict.content_type,
+            "payloadType": verdict.payload_type,
             "subject": verdict.subject,
+            "subjects": verdict.subjects,
             "predicateType": verdict.predicate_type,
             "sha256": verdict.sha256,
             "bytes": verdict.length,
@@ -137,7 +139,10 @@ impl Report {
                 .map(|at| format!("{at} (the blob's Last-Modified; the signature does not say when)")),
         );
         line("content", verdict.content_type.clone());
-        line("subject", verdict.subject.clone());
+        line("payload", verdict.payload_type.clone());
+        let many = verdict.subjects.filter(|subjects| *subjects > 1);
+        let many = many.map(|subjects| format!(" (one of {subjects})")).unwrap_or_default();
+        line("subject", verdict.subject.as_ref().map(|subject| format!("{subject}{many}")));
         line("predicate", verdict.predicate_type.clone());
         line("bytes", verdict.length.map(|length| length.to_string()));
         let caveat = if self.has_seen_content() { "" } else { " (as the statement says; --content compares)" };
@@ -171,9 +176,9 @@ pub(super) fn print_no_verdict(why: &NoVerdict, surroundings: &Surroundings, as_
     };
     if as_json {
         let (source, key_set) = (&surroundings.source, &surroundings.key_set);
-        println!("{}", json!({ "valid": valid, "why": why, "source": source, "keySet": key_set }));
+        say!("{}", json!({ "valid": valid, "why": why, "source": source, "keySet": key_set }));
     } else {
-        eprintln!("{said}: {}", on_one_line(why));
+        tell!("{said}: {}", on_one_line(why));
     }
     ExitCode::from(code)
 }

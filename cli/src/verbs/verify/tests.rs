@@ -54,17 +54,28 @@ impl Signer {
     }
 
     fn dsse(&self) -> Document {
-        let statement = json!({
-            "_type": "https://in-toto.io/Statement/v1",
-            "subject": [{ "name": "a/b", "digest": { "sha256": sha256_hex(CONTENT) } }],
-            "predicateType": dsse::DEFAULT_PREDICATE_TYPE,
-            "predicate": { "contentType": "text/plain", "issuedAt": 7 },
-        });
-        let payload = statement.to_string();
-        let before = dsse::before_payload(dsse::STATEMENT_TYPE, payload.len());
-        let signature = self.sign(&[before.as_bytes(), payload.as_bytes()]);
-        document(dsse::envelope(payload.as_bytes(), KID, Algorithm::Es256, &signature))
+        self.envelope(dsse::STATEMENT_TYPE, &statement(&[("a/b", CONTENT)]))
     }
+
+    fn envelope(&self, payload_type: &str, payload: &str) -> Document {
+        let before = dsse::before_payload(payload_type, payload.len());
+        let signature = self.sign(&[before.as_bytes(), payload.as_bytes()]);
+        let envelope = dsse::envelope(payload.as_bytes(), KID, Algorithm::Es256, &signature);
+        document(envelope.replace(dsse::STATEMENT_TYPE, payload_type))
+    }
+}
+
+/// A statement about contents, with their names.
+fn statement(subjects: &[(&str, &[u8])]) -> String {
+    let subject =
+        |(name, content): &(&str, &[u8])| json!({ "name": name, "digest": { "sha256": sha256_hex(content) } });
+    json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": subjects.iter().map(subject).collect::<Vec<_>>(),
+        "predicateType": dsse::DEFAULT_PREDICATE_TYPE,
+        "predicate": { "contentType": "text/plain", "issuedAt": 7 },
+    })
+    .to_string()
 }
 
 fn document(bytes: impl Into<Vec<u8>>) -> Document {
@@ -107,6 +118,48 @@ fn detached_results_are_verified_with_their_content() {
         let stranger = Signer::new().keys();
         assert!(matches!(in_pieces(&document, CONTENT, &stranger), Err(NoVerdict::Invalid(_))));
     }
+}
+
+#[test]
+fn a_payload_is_a_statement_only_where_the_signed_type_says_so() {
+    let signer = Signer::new();
+    let (keys, payload) = (signer.keys(), statement(&[("a/b", CONTENT)]));
+    let envelope = signer.envelope("application/json", &payload);
+    for content in [None, Some(payload.as_bytes())] {
+        let verdict = verdict(&envelope, content, &keys).unwrap();
+        assert_eq!((&verdict.subject, &verdict.predicate_type, verdict.issued_at), (&None, &None, None));
+        assert_eq!(verdict.sha256, Some(sha256_hex(payload.as_bytes())));
+        let report = Report { verdict, surroundings: Surroundings::default() };
+        assert_eq!(report.as_json()["payloadType"], "application/json");
+        assert_eq!(report.as_json()["contentSeen"], true);
+        assert!(report.as_text().contains("\n  payload    application/json\n"), "{}", report.as_text());
+    }
+    for other in [CONTENT, b"", &payload.as_bytes()[1..]] {
+        assert!(matches!(in_pieces(&envelope, other, &keys), Err(NoVerdict::Invalid(_))));
+    }
+    // The type is signed: it cannot be put there afterwards.
+    let forged = String::from_utf8(envelope.bytes).unwrap().replace("application/json", dsse::STATEMENT_TYPE);
+    assert!(matches!(verdict(&document(forged), None, &keys), Err(NoVerdict::Invalid(_))));
+
+    let foreign = signer.envelope(dsse::STATEMENT_TYPE, &payload.replace("Statement/v1", "Statement/v0.1"));
+    let alone = verdict(&foreign, None, &keys).unwrap();
+    assert_eq!((alone.payload_type.as_deref(), alone.subject), (Some(dsse::STATEMENT_TYPE), None));
+    assert!(matches!(in_pieces(&foreign, CONTENT, &keys), Err(NoVerdict::Unknown(_))));
+}
+
+#[test]
+fn content_may_be_any_subject_of_a_statement() {
+    let signer = Signer::new();
+    let keys = signer.keys();
+    let document = signer.envelope(dsse::STATEMENT_TYPE, &statement(&[("other", b"other"), ("a/b", CONTENT)]));
+    let verdict_on = |content| verdict(&document, content, &keys);
+    let verdict = verdict_on(Some(CONTENT)).unwrap();
+    assert_eq!((verdict.subject.as_deref(), verdict.sha256.clone()), (Some("a/b"), Some(sha256_hex(CONTENT))));
+    let report = Report { verdict, surroundings: Surroundings::default() };
+    assert!(report.as_text().contains("\n  subject    a/b (one of 2)\n"), "{}", report.as_text());
+    assert_eq!(report.as_json()["subjects"], 2);
+    assert_eq!(verdict_on(None).unwrap().subject.as_deref(), Some("other"));
+    assert!(matches!(verdict_on(Some(b"neither")), Err(NoVerdict::Invalid(_))));
 }
 
 #[test]
