@@ -4,10 +4,12 @@ use std::{
     collections::BTreeMap,
     net::TcpListener,
     process::{Output, Stdio},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use signet::local::{
+    ports::Reserved,
     stack::Deployment,
     tap::{Action, Fault},
     vault::KeySpec,
@@ -41,8 +43,13 @@ async fn ended(mut command: Command) -> (Option<i32>, String, String) {
     (status.code(), String::from_utf8(stdout).expect("UTF-8"), String::from_utf8(stderr).expect("UTF-8"))
 }
 
+/// A port that nobody else is given, whoever asks the system for one.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).expect("a free port").local_addr().expect("a free port").port()
+    static RESERVED: Mutex<Vec<Reserved>> = Mutex::new(Vec::new());
+    let reserved = Reserved::new(0).expect("a free port");
+    let port = reserved.port();
+    RESERVED.lock().expect("nothing panics there").push(reserved);
+    port
 }
 
 /// Settings of a deployment, with a port that is free.

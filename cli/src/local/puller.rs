@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -18,7 +18,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::host::{Category, Event, Events, Level, LogLine, Stream};
+use super::{
+    host::{Category, Event, Events, Level, LogLine, Stream},
+    ports::Reserved,
+};
 
 const HEALTH: &str = "SIGNET_HEALTH";
 
@@ -27,6 +30,7 @@ const HEALTH: &str = "SIGNET_HEALTH";
 pub struct Puller {
     child: Child,
     health: SocketAddr,
+    _reserved: Option<Reserved>,
     log: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
     events: Events,
@@ -47,9 +51,12 @@ impl Puller {
     /// # Errors
     /// There is no such program, or no free port.
     pub fn start_telling(handler: &Path, settings: &BTreeMap<String, String>, events: Events) -> io::Result<Self> {
-        let health = match settings.get(HEALTH).and_then(|address| address.parse().ok()) {
-            Some(health) => health,
-            None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?,
+        let (health, reserved) = match settings.get(HEALTH).and_then(|address| address.parse().ok()) {
+            Some(health) => (health, None),
+            None => {
+                let reserved = Reserved::new(0)?;
+                (SocketAddr::from((Ipv4Addr::LOCALHOST, reserved.port())), Some(reserved))
+            }
         };
         let mut command = Command::new(handler);
         command.arg("pull").env_clear().envs(std::env::var_os("SystemRoot").map(|root| ("SystemRoot", root)));
@@ -62,7 +69,7 @@ impl Puller {
             readers.push(tokio::spawn(keep(output, Arc::clone(&log), (Stream::Stdout, events.clone()))));
             readers.push(tokio::spawn(keep(errors, Arc::clone(&log), (Stream::Stderr, events.clone()))));
         }
-        Ok(Self { child, health, log, readers, events })
+        Ok(Self { child, health, _reserved: reserved, log, readers, events })
     }
 
     /// Its process, while it runs.

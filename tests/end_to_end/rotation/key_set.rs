@@ -26,7 +26,7 @@ async fn instances_that_publish_at_once_lose_nothing() {
     let worlds = join_all(worlds).await;
     eventually("four that have read, and would write", async || {
         let is_read =
-            |seen: &Exchange| seen.method == "GET" && seen.path.contains("jwks.json") && seen.status == Some(200);
+            |seen: &Exchange| seen.method == "GET" && seen.path.contains("jwks.json") && seen.status.is_some();
         (blob.count(is_read) >= 4 && blob.fired(held) >= 4).then_some(())
     })
     .await;
