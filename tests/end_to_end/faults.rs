@@ -193,6 +193,7 @@ async fn tokens_are_replaced_before_they_expire_and_off_the_hot_path() {
     let held = identity.fail(Fault::new(Action::Hang));
     while identity.fired(held) < 2 {
         item().await;
+        assert!(begun.elapsed() < LIFE, "both are replaced before they are over");
     }
     item().await;
     item().await;

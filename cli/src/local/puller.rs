@@ -51,13 +51,10 @@ impl Puller {
     /// # Errors
     /// There is no such program, or no free port.
     pub fn start_telling(handler: &Path, settings: &BTreeMap<String, String>, events: Events) -> io::Result<Self> {
-        let (health, reserved) = match settings.get(HEALTH).and_then(|address| address.parse().ok()) {
-            Some(health) => (health, None),
-            None => {
-                let reserved = Reserved::new(0)?;
-                (SocketAddr::from((Ipv4Addr::LOCALHOST, reserved.port())), Some(reserved))
-            }
-        };
+        let named = settings.get(HEALTH).and_then(|address| address.parse().ok());
+        let reserved = if named.is_none() { Some(Reserved::new(0)?) } else { None };
+        let free = reserved.as_ref().map(|reserved| SocketAddr::from((Ipv4Addr::LOCALHOST, reserved.port())));
+        let health = named.or(free).ok_or(io::ErrorKind::AddrNotAvailable)?;
         let mut command = Command::new(handler);
         command.arg("pull").env_clear().envs(std::env::var_os("SystemRoot").map(|root| ("SystemRoot", root)));
         command.envs(settings).env(HEALTH, health.to_string()).kill_on_drop(true);
