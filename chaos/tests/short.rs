@@ -44,6 +44,7 @@ async fn made(door: Door, (items, kills): (usize, usize)) -> Outcome {
     // It was chaos.
     assert!(outcome.kills.values().sum::<usize>() >= kills, "{report}");
     assert!(outcome.faults.values().sum::<u32>() >= FAULTS, "{report}");
+    // No matter of luck or of speed: at the end some 50 messages are delivered once more, which counts as well.
     assert!(outcome.counts["deliveries"] > outcome.messages() + items / 4, "{report}");
     println!("{:?} of {:?}", outcome.took, outcome.took_in_all);
     assert!(outcome.took_in_all < Duration::from_mins(15), "{report}");

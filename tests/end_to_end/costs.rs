@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use signet::local::tap::{Action, Fault};
+use signet::local::tap::{Action, Exchange, Fault};
 
 use crate::world::{Setup, World, eventually};
 
@@ -59,11 +59,17 @@ async fn eight_concurrent_first_items_share_one_warm_up() {
     audiences.sort();
     assert_eq!(audiences.len(), 2, "{audiences:?}");
     assert!(audiences[0].contains("storage.azure.com") && audiences[1].contains("vault.localhost"), "{audiences:?}");
-    let look_ups = taps.vault.count(|exchange| exchange.method == "GET" && exchange.status == Some(200));
+    // The first look at the versions, a second after the start, is no part of it, and a read of the key set follows it.
+    let is_look = |exchange: &Exchange| exchange.path.ends_with("/versions");
+    let vault = taps.vault.exchanges();
+    let look = vault.iter().find(|exchange| is_look(exchange)).map(|look| look.at);
+    let look_ups =
+        vault.iter().filter(|seen| seen.method == "GET" && seen.status == Some(200) && !is_look(seen)).count();
     let challenges = taps.vault.count(|exchange| exchange.status == Some(401));
-    assert_eq!((look_ups, challenges), (1, 1), "{:?}", taps.vault.exchanges());
+    assert_eq!((look_ups, challenges), (1, 1), "{vault:?}");
     assert_eq!(world.sign_requests(), 8);
-    let key_sets = taps.blob.count(|exchange| exchange.method == "GET" && exchange.path.contains("jwks.json"));
+    let is_sooner = |exchange: &Exchange| look.is_none_or(|look| exchange.at < look);
+    let key_sets = taps.blob.count(|seen| seen.method == "GET" && seen.path.contains("jwks.json") && is_sooner(seen));
     assert_eq!(key_sets, 1);
 }
 

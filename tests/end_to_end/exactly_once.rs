@@ -123,7 +123,7 @@ async fn of_two_that_want_the_same_names_in_another_order_one_gets_them_all() {
 
 #[tokio::test]
 async fn a_message_that_was_signed_but_not_deleted_ends_with_one_result() {
-    let lease = Some(Duration::from_secs(3));
+    let lease = Some(Duration::from_secs(8));
     let world = World::with(Setup { queues: true, lease, ..Setup::default() }).await;
     // The host cannot delete the message after the first attempt, so that it comes again when the lease is over.
     world.deployment.taps.queue.fail(Fault::status(503).method("DELETE").times(1));

@@ -47,7 +47,8 @@ async fn a_wait_beyond_the_deadline_is_not_begun() {
     let begun = Instant::now();
     let error = setback(&world.sign(ITEM).await);
     assert_eq!((&error["code"], &error["stage"]), (&"Throttled".into(), &"sign".into()));
-    assert!(begun.elapsed() < Duration::from_secs(5), "handed back at once: {:?}", begun.elapsed());
+    // Its deadline is a minute.
+    assert!(begun.elapsed() < Duration::from_secs(30), "handed back at once: {:?}", begun.elapsed());
     assert_eq!(world.sign_requests(), 1);
     assert!(world.result("a.jws.json").await.is_none());
     assert!(world.rejections().await.is_empty());
@@ -81,7 +82,8 @@ async fn a_service_that_hangs_costs_no_more_than_the_deadline() {
         let begun = Instant::now();
         let error = setback(&world.sign(ITEM).await);
         assert_eq!((&error["code"], &error["stage"]), (&"deadline".into(), &stage.into()));
-        assert!((2..4).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+        // The next limit is that of one try, 15 seconds.
+        assert!((2..14).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
         tap.heal();
         assert!(world.deliver("sign", ITEM, 2).await.outcome.succeeded(), "the next attempt is good");
     }
@@ -172,24 +174,34 @@ async fn the_first_request_to_the_vault_may_fail_without_harm() {
 
 #[tokio::test]
 async fn tokens_are_replaced_before_they_expire_and_off_the_hot_path() {
+    const LIFE: Duration = Duration::from_secs(30);
     let deployment = deployment().await;
-    deployment.issuer.set_lifetime(Duration::from_secs(4));
+    deployment.issuer.set_lifetime(LIFE);
     let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
     let world = World::around(Arc::new(deployment), key, Setup::default()).await;
     world.logged("ready").await;
-    // Refreshes take long, but never longer than the old token lives.
-    world.deployment.taps.identity.fail(Fault::new(Action::Delay(Duration::from_secs(1))));
     let begun = Instant::now();
     let mut number = 0;
-    while begun.elapsed() < Duration::from_secs(7) {
+    let mut item = async || {
         number += 1;
-        let asked = Instant::now();
         let reply = world.sign(&format!(r#"{{"id":"{number}","payload":1}}"#)).await;
         assert!(reply.outcome.succeeded(), "{}", reply.outcome);
-        assert!(asked.elapsed() < Duration::from_millis(900), "no item waits for a token: {:?}", asked.elapsed());
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    // At half of a token's life its refresh hangs, and whoever waits for that would hang with it. The other half is for two items.
+    let identity = &world.deployment.taps.identity;
+    let held = identity.fail(Fault::new(Action::Hang));
+    while identity.fired(held) < 2 {
+        item().await;
+        assert!(begun.elapsed() < LIFE, "both are replaced before they are over");
     }
-    assert!(world.deployment.taps.identity.exchanges().len() >= 4);
+    item().await;
+    item().await;
+    identity.heal();
+    while begun.elapsed() < LIFE + Duration::from_secs(1) {
+        item().await;
+    }
+    assert!(identity.count(|exchange| exchange.status == Some(200)) >= 4, "{:?}", identity.exchanges());
     let refused = world.deployment.taps.vault.count(|exchange| exchange.status == Some(401));
     assert_eq!(refused, 1, "the challenge alone");
 }

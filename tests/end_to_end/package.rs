@@ -187,7 +187,7 @@ async fn another_target_is_named_to_cargo() {
 mod alone {
     use std::{
         fs::Permissions,
-        net::TcpListener,
+        io,
         os::unix::fs::{MetadataExt as _, PermissionsExt as _},
         sync::Arc,
     };
@@ -211,9 +211,20 @@ mod alone {
         confined_as(directory, &["chroot"]).await
     }
 
+    /// Returns once a program that was just written may be started: a process that another test is about to start has the file
+    /// open for writing until then.
+    async fn startable(program: &Path) {
+        eventually("a program that nobody writes", async || {
+            let tried = Command::new(program).arg("--version").stdout(Stdio::null()).status().await;
+            (!tried.is_err_and(|error| error.kind() == io::ErrorKind::ExecutableFileBusy)).then_some(())
+        })
+        .await;
+    }
+
     /// The same by such a command, or without its options where one must first seem to be root.
     async fn confined_as(directory: &Path, chroot: &[&str]) -> Option<Command> {
         fs::copy(app_root().await.join("bin/handler"), directory.join("handler")).expect("a copy");
+        startable(&directory.join("handler")).await;
         for with in [chroot, &["unshare", "-r", "chroot"]] {
             let mut command = Command::new(with[0]);
             command.args(&with[1..]).arg(directory).arg("/handler").stdin(Stdio::null()).kill_on_drop(true);
@@ -251,7 +262,7 @@ mod alone {
         let key = deployment.create_key("signing", KeySpec::P256).await.unwrap();
         let mut settings = deployment.settings(&key);
         fs::copy(&settings["SSL_CERT_FILE"], directory.path().join("roots.pem")).unwrap();
-        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let port = free_port();
         settings.insert("SSL_CERT_FILE".to_owned(), "/roots.pem".to_owned());
         settings.insert("FUNCTIONS_CUSTOMHANDLER_PORT".to_owned(), port.to_string());
         signs(command.envs(&settings), port, &deployment).await;
@@ -268,6 +279,7 @@ mod alone {
             let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
             let mut archive = ZipArchive::new(Cursor::new(&package["signet.zip"])).unwrap();
             archive.extract(place.path().join("wwwroot")).unwrap();
+            startable(&place.path().join("wwwroot/bin/handler")).await;
             let deployment = deployment().await;
             let key = deployment.create_key("signing", KeySpec::P256).await.unwrap();
             let mut settings = deployment.settings(&key);
@@ -275,7 +287,7 @@ mod alone {
             fs::copy(&settings["SSL_CERT_FILE"], &roots).unwrap();
             set(&roots, 0o644);
             settings.insert("SSL_CERT_FILE".to_owned(), roots.display().to_string());
-            let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+            let port = free_port();
             settings.insert("FUNCTIONS_CUSTOMHANDLER_PORT".to_owned(), port.to_string());
             let app = place.path().join("wwwroot");
             for name in ["host.json", "sign/function.json", "poison/function.json"] {

@@ -16,7 +16,7 @@ use futures::future::join_all;
 use signet::{
     local::{
         stack::{Deployment, VAULT},
-        tap::{Action, Fault},
+        tap::{Action, Exchange, Fault},
         vault::{Attributes, KeyOptions, KeySpec},
     },
     remote::Document,
@@ -193,7 +193,8 @@ async fn a_version_is_used_from_its_time_on_and_until_its_time() {
     let first = world.signer("first").await;
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let made_of = KeyOptions::from(KeySpec::P256);
-    let short = Attributes { nbf: Some(now() + 3), exp: Some(now() + 6), ..Attributes::default() };
+    let (from, until) = (now() + 12, now() + 25);
+    let short = Attributes { nbf: Some(from), exp: Some(until), ..Attributes::default() };
     let second =
         vault.create_key(VAULT, "signing", KeyOptions { attributes: short, ..made_of }).await.expect("a version");
     world.host.kill_handler();
@@ -202,7 +203,11 @@ async fn a_version_is_used_from_its_time_on_and_until_its_time() {
         (starts == 2).then_some(())
     })
     .await;
-    assert_eq!(world.signer("too-early").await, first);
+    let signer = world.signer("too-early").await;
+    // A start may take until then.
+    if now() < from {
+        assert_eq!(signer, first);
+    }
     // No look at the vault is due for an hour: the version's own times bring the change.
     eventually("the second version", async || {
         (world.signer(&format!("on-time/{}", now())).await == second).then_some(())
@@ -251,7 +256,7 @@ async fn a_pinned_version_is_not_left() {
 #[tokio::test]
 async fn a_key_that_has_just_been_made_is_waited_for() {
     let deployment = deployment().await;
-    deployment.vault.set_readiness_delay(Duration::from_secs(2));
+    deployment.vault.set_readiness_delay(Duration::from_secs(6));
     let key = deployment.create_key("signing", KeySpec::P256).await.expect("a key");
     let world = World::around(Arc::new(deployment), key, attentive()).await;
     world.host.ready().await.expect("a handler");
@@ -299,18 +304,20 @@ async fn load_is_spread_over_vaults() {
 
 #[tokio::test]
 async fn a_vault_that_throttles_or_fails_is_left_alone_for_a_while() {
-    let busy = Action::respond(429, &[("retry-after", "3")], r#"{"error":{"code":"Throttled","message":"slow down"}}"#);
+    let busy =
+        Action::respond(429, &[("retry-after", "30")], r#"{"error":{"code":"Throttled","message":"slow down"}}"#);
     for fault in [Fault::new(busy), Fault::status(503), Fault::new(Action::ResetBefore), Fault::status(403)] {
         let world = two_vaults(Setup::default()).await;
         let fault = world.deployment.taps.vault.fail(fault.clone().host("first").method("POST"));
         let begun = Instant::now();
-        for number in 0..10 {
+        for number in 0..40 {
             let signer = world.signer(&number.to_string()).await;
             assert!(signer.contains("//second."), "{signer}");
         }
-        assert!(begun.elapsed() < Duration::from_secs(3), "nobody waits: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(25), "nobody waits: {:?}", begun.elapsed());
+        // Half of the items would ask it. It is left alone for twice as long each time: nine times fill the bound above.
         let asked = world.deployment.taps.vault.fired(fault);
-        assert!((1..5).contains(&asked), "it was asked {asked} times");
+        assert!((1..10).contains(&asked), "it was asked {asked} times");
         assert!(world.rejections().await.is_empty());
         world.deployment.taps.vault.heal();
     }

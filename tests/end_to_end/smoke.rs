@@ -54,7 +54,7 @@ async fn a_rejection_is_shown() {
     let deployment = deployment().await;
     let desk = Desk::new(deployment.settings(UNUSED_KEY));
     for is_given_up in [false, true] {
-        let smoke = desk.run(&["smoke", "--wait", "4"]);
+        let smoke = desk.run(&["smoke", "--wait", "15"]);
         let reject = async {
             let message = eventually("the message", async || {
                 let received = deployment.queue().expect("the queue").receive_messages(None).await.expect("messages");
@@ -91,7 +91,7 @@ async fn nothing_in_time_says_whether_anybody_took_the_message() {
     let world = World::with(queues()).await;
     world.deployment.taps.vault.fail(Fault::status(403).method("POST").path("/sign"));
     let desk = Desk::of(&world);
-    let ran = desk.run(&["smoke", "--wait", "5", "--json"]).await.exits(1, "waiting up to 5 s");
+    let ran = desk.run(&["smoke", "--wait", "15", "--json"]).await.exits(1, "waiting up to 15 s");
     let told = ran.json();
     assert_eq!(told["outcome"], "nothing", "{told}");
     assert!(told["why"].as_str().expect("a reason").contains("the app has taken the message"), "{told}");

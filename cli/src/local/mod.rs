@@ -10,6 +10,7 @@
 //! - [`shipping`], [`revision`]: how that binary is built, and from which commit
 //! - [`npm`]: packages at fixed versions, fetched at first use
 //! - [`listener`], [`proxy`], [`certificates`]: how the services are served, over TLS
+//! - [`ports`]: where processes that are started will listen
 //! - [`tap`]: every request to them counted, listed, or made to fail
 //! - [`ledger`], [`receipts`]: what was written, and what became of messages, by the services' own word
 //! - [`stack`]: all of it together
@@ -25,6 +26,7 @@ pub mod identity;
 pub mod ledger;
 pub mod listener;
 pub mod npm;
+pub mod ports;
 pub mod proxy;
 pub mod puller;
 pub mod receipts;

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -18,7 +18,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::host::{Category, Event, Events, Level, LogLine, Stream};
+use super::{
+    host::{Category, Event, Events, Level, LogLine, Stream},
+    ports::Reserved,
+};
 
 const HEALTH: &str = "SIGNET_HEALTH";
 
@@ -27,6 +30,7 @@ const HEALTH: &str = "SIGNET_HEALTH";
 pub struct Puller {
     child: Child,
     health: SocketAddr,
+    _reserved: Option<Reserved>,
     log: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
     events: Events,
@@ -47,10 +51,10 @@ impl Puller {
     /// # Errors
     /// There is no such program, or no free port.
     pub fn start_telling(handler: &Path, settings: &BTreeMap<String, String>, events: Events) -> io::Result<Self> {
-        let health = match settings.get(HEALTH).and_then(|address| address.parse().ok()) {
-            Some(health) => health,
-            None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?,
-        };
+        let named = settings.get(HEALTH).and_then(|address| address.parse().ok());
+        let reserved = if named.is_none() { Some(Reserved::new(0)?) } else { None };
+        let free = reserved.as_ref().map(|reserved| SocketAddr::from((Ipv4Addr::LOCALHOST, reserved.port())));
+        let health = named.or(free).ok_or(io::ErrorKind::AddrNotAvailable)?;
         let mut command = Command::new(handler);
         command.arg("pull").env_clear().envs(std::env::var_os("SystemRoot").map(|root| ("SystemRoot", root)));
         command.envs(settings).env(HEALTH, health.to_string()).kill_on_drop(true);
@@ -62,7 +66,7 @@ impl Puller {
             readers.push(tokio::spawn(keep(output, Arc::clone(&log), (Stream::Stdout, events.clone()))));
             readers.push(tokio::spawn(keep(errors, Arc::clone(&log), (Stream::Stderr, events.clone()))));
         }
-        Ok(Self { child, health, log, readers, events })
+        Ok(Self { child, health, _reserved: reserved, log, readers, events })
     }
 
     /// Its process, while it runs.

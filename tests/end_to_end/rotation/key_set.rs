@@ -20,15 +20,21 @@ async fn instances_that_publish_at_once_lose_nothing() {
     let set = deployment.results().expect("the container").blob_client(jwks::BLOB_NAME);
     set.upload(azure_core::http::RequestContent::from(theirs.as_bytes().to_vec()), None).await.expect("an upload");
     // Everybody has read before anybody writes.
-    let slow = Fault::new(Action::Delay(Duration::from_millis(700))).method("PUT").path("jwks.json").times(4);
-    deployment.taps.blob.fail(slow);
+    let blob = &deployment.taps.blob;
+    let held = blob.fail(Fault::new(Action::Hang).method("PUT").path("jwks.json"));
     let worlds = keys.into_iter().map(async |key| World::around(Arc::clone(&deployment), key, Setup::default()).await);
     let worlds = join_all(worlds).await;
+    eventually("four that have read, and would write", async || {
+        let is_read =
+            |seen: &Exchange| seen.method == "GET" && seen.path.contains("jwks.json") && seen.status.is_some();
+        (blob.count(is_read) >= 4 && blob.fired(held) >= 4).then_some(())
+    })
+    .await;
+    blob.remove(held);
     for world in &worlds {
         world.logged(" ready ").await;
     }
-    let conflicts =
-        deployment.taps.blob.count(|put| put.path.contains("jwks.json") && matches!(put.status, Some(409 | 412)));
+    let conflicts = blob.count(|put| put.path.contains("jwks.json") && matches!(put.status, Some(409 | 412)));
     assert!(conflicts > 0, "they were in each other's way");
     let set: JwkSet = worlds[0].keys().await;
     assert!(kids.iter().all(|kid| set.contains(kid)) && set.contains("theirs"), "{set}");

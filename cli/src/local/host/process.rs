@@ -6,7 +6,6 @@
 use std::{
     collections::VecDeque,
     io,
-    net::{Ipv4Addr, TcpListener},
     process::{ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
@@ -33,6 +32,7 @@ use super::{
     http,
     journal::{Event, Journal, LogLine, Stream, classify, lock},
 };
+use crate::local::ports::Reserved;
 
 const PROBE_INTERVAL: Duration = Duration::from_millis(25);
 const ERRORS_KEPT: usize = 2;
@@ -66,7 +66,7 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Handler {
     start: Start,
-    port: u16,
+    port: Reserved,
     journal: Arc<Journal>,
     state: watch::Sender<State>,
     child: Mutex<Option<Child>>,
@@ -85,8 +85,7 @@ enum End {
 impl Handler {
     /// Picks the port for all generations.
     pub(super) fn new(start: Start, journal: Arc<Journal>) -> io::Result<Self> {
-        let port = start.config.port.unwrap_or(0);
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr()?.port();
+        let port = Reserved::new(start.config.port.unwrap_or(0))?;
         Ok(Self {
             start,
             port,
@@ -99,7 +98,7 @@ impl Handler {
     }
 
     pub(super) fn port(&self) -> u16 {
-        self.port
+        self.port.port()
     }
 
     pub(super) fn pid(&self) -> Option<u32> {
@@ -216,9 +215,9 @@ impl Handler {
         self.generation.store(generation, Ordering::SeqCst);
         let pid = child.id().unwrap_or_default();
         let stdout =
-            read(child.stdout.take().expect("stdout is piped"), Stream::Stdout, self.journal.clone(), self.port);
+            read(child.stdout.take().expect("stdout is piped"), Stream::Stdout, self.journal.clone(), self.port());
         let stderr =
-            read(child.stderr.take().expect("stderr is piped"), Stream::Stderr, self.journal.clone(), self.port);
+            read(child.stderr.take().expect("stderr is piped"), Stream::Stderr, self.journal.clone(), self.port());
         *lock(&self.child) = Some(child);
         self.journal.tell(&Event::HandlerStarted { pid });
         if self.is_stopped() {
@@ -279,8 +278,8 @@ impl Handler {
             .args(&config.arguments)
             .current_dir(&config.working_directory)
             .envs(&self.start.settings)
-            .env("FUNCTIONS_CUSTOMHANDLER_PORT", self.port.to_string())
-            .env("FUNCTIONS_HTTPWORKER_PORT", self.port.to_string())
+            .env("FUNCTIONS_CUSTOMHANDLER_PORT", self.port().to_string())
+            .env("FUNCTIONS_HTTPWORKER_PORT", self.port().to_string())
             .env("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", &id)
             .env("FUNCTIONS_HTTPWORKER_ID", &id)
             .env("FUNCTIONS_APP_ROOT_PATH", &self.start.app_root)
@@ -301,7 +300,7 @@ impl Handler {
     /// `GET /` until there is any answer; only the pauses count against the time.
     async fn probe(&self) -> bool {
         let pauses = self.start.config.initialization_timeout.as_millis() / PROBE_INTERVAL.as_millis();
-        let uri = format!("http://127.0.0.1:{}/", self.port);
+        let uri = format!("http://127.0.0.1:{}/", self.port());
         // A client of its own: no connection to an earlier generation may answer.
         let client = http::client();
         for _ in 0..=pauses {

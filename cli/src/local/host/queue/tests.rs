@@ -77,12 +77,18 @@ impl Queues {
         queue
     }
 
-    /// A host with a quick lease that listens on the queue `name`.
+    /// A host that listens on the queue `name`, with a lease that nothing here outlasts.
     fn host(&self, name: &str, settings: &[(&str, &str)]) -> (Host, FakeApp) {
+        self.leasing_host(name, Duration::from_secs(30), settings)
+    }
+
+    /// The same, with a lease of its own.
+    fn leasing_host(&self, name: &str, lease: Duration, settings: &[(&str, &str)]) -> (Host, FakeApp) {
         let app = FakeApp::new(&[&[("QUEUE", name)], settings].concat());
         let mut options = app.options();
         options.queues = Some(self.service.clone());
-        options.lease = Duration::from_secs(2);
+        options.lease = lease;
+        options.function_timeout = Some(Duration::from_mins(2));
         options.polling_floor = Duration::from_millis(10);
         (Host::start(options).unwrap(), app)
     }
@@ -98,7 +104,7 @@ async fn count(queue: &QueueClient) -> i64 {
 }
 
 async fn until_count(queue: &QueueClient, expected: i64) {
-    within(20, async {
+    within(60, async {
         while count(queue).await != expected {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -107,7 +113,7 @@ async fn until_count(queue: &QueueClient, expected: i64) {
 }
 
 async fn until_ended(host: &Host, number: usize) {
-    within(30, async {
+    within(60, async {
         while host.invocations().iter().filter(|invocation| invocation.ended.is_some()).count() < number {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -212,22 +218,22 @@ async fn what_cannot_be_decoded_is_poisoned_without_a_call(queues: &Queues) {
 
 async fn a_lease_is_renewed_under_its_new_receipt(queues: &Queues) {
     let queue = queues.create("renewal").await;
-    send(&queue, r#"{"delay":6000}"#).await;
+    send(&queue, r#"{"delay":20000}"#).await;
     let began = Instant::now();
-    let (host, _app) = queues.host("renewal", &[]);
+    let (host, _app) = queues.leasing_host("renewal", Duration::from_secs(8), &[]);
     until_ended(&host, 1).await;
-    assert!(began.elapsed() > Duration::from_secs(6));
+    assert!(began.elapsed() > Duration::from_secs(20));
     until_count(&queue, 0).await;
-    assert_eq!(host.invocations().len(), 1, "a lease of 2 s held for 6 s");
+    assert_eq!(host.invocations().len(), 1, "a lease of 8 s held for 20 s");
 }
 
 async fn a_poison_queue_leaves_failures_to_the_lease(queues: &Queues) {
     let queue = queues.create("own-poison").await;
     send(&queue, r#"{"status":500}"#).await;
-    let (host, _app) = queues.host("own-poison", &[]);
+    let (host, _app) = queues.leasing_host("own-poison", Duration::from_secs(8), &[]);
     until_ended(&host, 2).await;
     let [first, second] = &host.invocations()[..2] else { panic!("two invocations") };
-    assert!(second.started - first.started > Duration::from_secs(1), "no release");
+    assert!(second.started - first.started > Duration::from_secs(2), "no release");
     assert!(!queues.service.queue_client("own-poison-poison").unwrap().exists().await.unwrap());
 }
 
