@@ -14,6 +14,7 @@ use signet::local::{
     vault::{Attributes, KeySpec},
 };
 use signet_core::base64;
+use tokio::time::timeout;
 
 use crate::world::{Setup, World, deployment};
 
@@ -184,7 +185,8 @@ async fn tokens_are_replaced_before_they_expire_and_off_the_hot_path() {
     let mut number = 0;
     let mut item = async || {
         number += 1;
-        let reply = world.sign(&format!(r#"{{"id":"{number}","payload":1}}"#)).await;
+        let text = format!(r#"{{"id":"{number}","payload":1}}"#);
+        let reply = timeout(LIFE, world.sign(&text)).await.expect("an item that waits for no token");
         assert!(reply.outcome.succeeded(), "{}", reply.outcome);
         tokio::time::sleep(Duration::from_millis(200)).await;
     };
