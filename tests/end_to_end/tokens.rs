@@ -1,6 +1,9 @@
 //! Tokens that services refuse, and tokens that are of no use as they come.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use signet::local::{
     tap::{Action, Fault},
@@ -37,4 +40,25 @@ async fn a_token_that_is_over_as_it_comes_is_told_of() {
     deployment.issuer.set_clock(0);
     world.logged(" ready ").await;
     assert!(world.sign(r#"{"id":"a","payload":1}"#).await.outcome.succeeded());
+}
+
+/// Whoever waits for a new one keeps nobody else, and waits no longer than its deadline.
+#[tokio::test]
+async fn a_token_that_does_not_come_is_waited_for_until_the_deadline() {
+    let world = World::with(Setup::default().setting("SIGNET_DEADLINE", "3")).await;
+    world.settled().await;
+    let taps = &world.deployment.taps;
+    taps.identity.fail(Fault::new(Action::Hang));
+    let refusal = Action::respond(403, &[("x-ms-error-code", "AuthenticationFailed")], "");
+    let refusal = taps.blob.fail(Fault::new(refusal));
+    let begun = Instant::now();
+    let items = ["a", "b", "c"].map(async |id| world.sign(&format!(r#"{{"id":"{id}","payload":1}}"#)).await);
+    for reply in futures::future::join_all(items).await {
+        assert_eq!(reply.status, Some(503), "{}", reply.outcome);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    assert!(taps.blob.fired(refusal) > 0);
+    taps.blob.heal();
+    taps.identity.heal();
+    assert!(world.sign(r#"{"id":"d","payload":1}"#).await.outcome.succeeded());
 }
