@@ -20,10 +20,10 @@ use crate::{
 
 /// Seconds that what is in flight has after SIGTERM: less than an item may take, so that some is handed back.
 pub const DRAIN: u64 = 4;
-/// What the handler may take after that: for an answer of the queue, for what it hands back, and for its telemetry.
-const LAST_WORDS: Duration = Duration::from_secs(10);
+/// What the handler waits for after that: answers to what it has asked already. (It has no telemetry to send here.)
+const LAST_ANSWER: Duration = Duration::from_secs(5);
 /// For a machine that is busy.
-const SLACK: Duration = Duration::from_secs(5);
+const SLACK: Duration = Duration::from_secs(3);
 /// The longest that what is handed back at an end is hidden: its last delivery may have an upload under way.
 const AT_ONCE: Duration = Duration::from_secs(5);
 /// What is counted of those that have.
@@ -183,7 +183,7 @@ impl Judge {
             bad(format!("told to end, it ended with {code:?}: {}", last()));
         }
         let took = told.at.elapsed();
-        if took > Duration::from_secs(DRAIN) + LAST_WORDS + SLACK + still {
+        if took > Duration::from_secs(DRAIN) + LAST_ANSWER + SLACK + still {
             bad(format!("told to end, it took {took:.1?}: {}", last()));
         }
         self.judge_leases(told, log, &bad);
