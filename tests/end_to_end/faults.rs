@@ -48,8 +48,7 @@ async fn a_wait_beyond_the_deadline_is_not_begun() {
     let begun = Instant::now();
     let error = setback(&world.sign(ITEM).await);
     assert_eq!((&error["code"], &error["stage"]), (&"Throttled".into(), &"sign".into()));
-    // Its deadline is a minute.
-    assert!(begun.elapsed() < Duration::from_secs(30), "handed back at once: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(5), "handed back at once: {:?}", begun.elapsed());
     assert_eq!(world.sign_requests(), 1);
     assert!(world.result("a.jws.json").await.is_none());
     assert!(world.rejections().await.is_empty());
@@ -83,8 +82,7 @@ async fn a_service_that_hangs_costs_no_more_than_the_deadline() {
         let begun = Instant::now();
         let error = setback(&world.sign(ITEM).await);
         assert_eq!((&error["code"], &error["stage"]), (&"deadline".into(), &stage.into()));
-        // The next limit is that of one try, 15 seconds.
-        assert!((2..14).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+        assert!((2..4).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
         tap.heal();
         assert!(world.deliver("sign", ITEM, 2).await.outcome.succeeded(), "the next attempt is good");
     }

@@ -44,31 +44,30 @@ async fn ten_thousand_at_once_are_done_or_handed_back_at_once_in_bounded_memory(
     let descriptors = descriptors(&world);
     world.deployment.taps.vault.fail(Fault::new(Action::Hang).method("POST").path("/sign"));
 
+    let begun = Instant::now();
     let port = world.host.port();
     let mut invocations = JoinSet::new();
     for number in 1..=AT_ONCE {
-        invocations.spawn(async move { status(port, &item(number)).await });
+        invocations.spawn(async move { (status(port, &item(number)).await, begun.elapsed()) });
     }
     // Of a connection that is slow to ask, nothing but its end may be seen: to the host that is the same.
-    let (mut longest, mut cut) = (Duration::ZERO, 0);
+    let (mut last, mut cut) = (Duration::ZERO, 0);
     for _ in TAKEN..AT_ONCE {
         match invocations.join_next().await.expect("an answer to each").expect("no panic") {
-            Ok((503, took)) => longest = longest.max(took),
-            Err(_) => cut += 1,
+            (Ok(503), took) => last = took,
+            (Err(_), _) => cut += 1,
             answer => panic!("{answer:?}"),
         }
     }
     let peak = peak_kib(&world);
-    println!(
-        "{AT_ONCE} at once: {TAKEN} taken, the others handed back within {longest:?}, {cut} cut; {peak} KiB at most"
-    );
+    println!("{AT_ONCE} at once: {TAKEN} taken, the others handed back within {last:?}, {cut} cut; {peak} KiB at most");
     assert!(cut < AT_ONCE / 100, "{cut} had no answer");
     assert!(peak < LIMIT_KIB, "{peak} KiB at the peak");
-    assert!(longest < Duration::from_secs(20), "{longest:?}");
+    assert!(last < Duration::from_secs(20), "{last:?}");
 
     world.deployment.taps.vault.heal();
-    for answer in invocations.join_all().await {
-        assert_eq!(answer.expect("an answer").0, 200, "what was taken is done");
+    for (answer, _) in invocations.join_all().await {
+        assert_eq!(answer.expect("an answer"), 200, "what was taken is done");
     }
     assert_eq!(world.result_names().await.len(), TAKEN + 1);
     // 64 connections each to the vault and to storage are kept for the next items.
@@ -179,11 +178,10 @@ async fn a_burst_of_connections_waits_while_nothing_moves() {
 
     kill(pid, Signal::SIGSTOP).expect("a signal");
     let opening = join_all((0..BURST).map(|_| Connection::open(port)));
-    // What does not fit is tried again and again, and in vain while nothing is accepted.
-    let opened = timeout(Duration::from_secs(20), opening).await;
+    let opened = timeout(Duration::from_millis(900), opening).await;
     kill(pid, Signal::SIGCONT).expect("a signal");
 
-    let mut burst = opened.expect("room for a burst");
+    let mut burst = opened.expect("room for a burst: a connection that is tried again takes a second");
     for connection in &mut burst {
         connection.send("GET", "/", b"").await;
     }
@@ -198,19 +196,16 @@ fn item(number: usize) -> String {
     format!(r#"{{"id":"{number}","payload":{number}}}"#)
 }
 
-/// The status with which an invocation is answered, and how long after it was connected: until then it is the system that may
-/// take its time. With as little work as can be: there are ten thousand of them.
-async fn status(port: u16, message: &str) -> io::Result<(u16, Duration)> {
+/// The status with which an invocation is answered, with as little work as can be: there are ten thousand of them.
+async fn status(port: u16, message: &str) -> io::Result<u16> {
     let body = invocation(message);
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let begun = Instant::now();
     let head = format!("POST /sign HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n", body.len());
     stream.write_all((head + &body).as_bytes()).await?;
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await?;
     let status = answer.strip_prefix(b"HTTP/1.1 ").and_then(|status| std::str::from_utf8(status).ok());
-    let status = status.and_then(|status| status.parse().ok()).ok_or_else(|| io::Error::other("no HTTP"))?;
-    Ok((status, begun.elapsed()))
+    status.and_then(|status| status.parse().ok()).ok_or_else(|| io::Error::other("no HTTP"))
 }
 
 /// This process, and the handler that it starts, may have as many connections as the system allows.

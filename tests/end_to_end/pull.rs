@@ -271,7 +271,7 @@ async fn an_item_whose_lease_cannot_be_renewed_ends_with_it() {
     let looks = taps.queue.exchanges().into_iter().filter(|seen| seen.method == "GET" && seen.at >= sent);
     let found = looks.map(|look| look.at).min().expect("a look at the queue");
     let held = ended.duration_since(found).expect("a clock");
-    assert!(held < Duration::from_secs(15), "{held:?}");
+    assert!(held < Duration::from_secs(13), "{held:?}");
     taps.queue.heal();
     site.place.awaited("cut.jws.json").await;
     site.empty().await;
@@ -304,7 +304,7 @@ async fn an_empty_queue_is_looked_at_now_and_then() {
     let begun = Instant::now();
     site.place.enqueue(&item("awaited")).await;
     site.place.awaited("awaited.jws.json").await;
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -436,9 +436,9 @@ async fn what_others_hold_is_left_alone() {
     site.place.enqueue(&item("held")).await;
     let options = QueueClientReceiveMessagesOptions { visibility_timeout: Some(8), ..Default::default() };
     let queue = site.place.deployment.queue().expect("the queue");
-    let since = OffsetDateTime::now_utc();
     let held = queue.receive_messages(Some(options)).await.expect("a message").into_model().expect("a list");
     assert_eq!(held.items.map(|items| items.len()), Some(1));
+    let since = OffsetDateTime::now_utc();
     let _puller = site.replica().await;
     site.place.awaited("held.jws.json").await;
     let waited = OffsetDateTime::now_utc() - since;

@@ -203,11 +203,7 @@ async fn a_version_is_used_from_its_time_on_and_until_its_time() {
         (starts == 2).then_some(())
     })
     .await;
-    let signer = world.signer("too-early").await;
-    // A start may take until then.
-    if now() < from {
-        assert_eq!(signer, first);
-    }
+    assert_eq!(world.signer("too-early").await, first);
     // No look at the vault is due for an hour: the version's own times bring the change.
     eventually("the second version", async || {
         (world.signer(&format!("on-time/{}", now())).await == second).then_some(())
@@ -304,20 +300,18 @@ async fn load_is_spread_over_vaults() {
 
 #[tokio::test]
 async fn a_vault_that_throttles_or_fails_is_left_alone_for_a_while() {
-    let busy =
-        Action::respond(429, &[("retry-after", "30")], r#"{"error":{"code":"Throttled","message":"slow down"}}"#);
+    let busy = Action::respond(429, &[("retry-after", "3")], r#"{"error":{"code":"Throttled","message":"slow down"}}"#);
     for fault in [Fault::new(busy), Fault::status(503), Fault::new(Action::ResetBefore), Fault::status(403)] {
         let world = two_vaults(Setup::default()).await;
         let fault = world.deployment.taps.vault.fail(fault.clone().host("first").method("POST"));
         let begun = Instant::now();
-        for number in 0..40 {
+        for number in 0..10 {
             let signer = world.signer(&number.to_string()).await;
             assert!(signer.contains("//second."), "{signer}");
         }
-        assert!(begun.elapsed() < Duration::from_secs(25), "nobody waits: {:?}", begun.elapsed());
-        // Half of the items would ask it. It is left alone for twice as long each time: nine times fill the bound above.
+        assert!(begun.elapsed() < Duration::from_secs(3), "nobody waits: {:?}", begun.elapsed());
         let asked = world.deployment.taps.vault.fired(fault);
-        assert!((1..10).contains(&asked), "it was asked {asked} times");
+        assert!((1..5).contains(&asked), "it was asked {asked} times");
         assert!(world.rejections().await.is_empty());
         world.deployment.taps.vault.heal();
     }

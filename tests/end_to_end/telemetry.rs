@@ -142,7 +142,7 @@ async fn what_waits_is_sent_at_the_end() {
     parent.kill().await.expect("it works");
     collector.says("signet.item.id: Str(the-last)").await;
     let mut said = String::new();
-    timeout(Duration::from_secs(30), output.read_to_string(&mut said)).await.expect("an end soon after").expect("text");
+    timeout(Duration::from_secs(8), output.read_to_string(&mut said)).await.expect("an end soon after").expect("text");
     assert!(said.contains("the Functions host is gone"), "{said}");
 }
 

@@ -113,7 +113,7 @@ impl Desk {
         // The tool need not read it.
         let _ = stdin.write_all(input).await;
         drop(stdin);
-        let output = timeout(Duration::from_mins(5), child.wait_with_output()).await.expect("an end").expect("a desk");
+        let output = timeout(Duration::from_mins(1), child.wait_with_output()).await.expect("an end").expect("a desk");
         let text = |bytes| String::from_utf8(bytes).expect("a desk");
         Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }

@@ -307,14 +307,14 @@ impl Place {
     }
 }
 
-/// Tries until there is something, for two minutes: what comes at all comes long before, on a machine that is busy as well.
+/// Tries until there is something, for half a minute.
 pub(crate) async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(value) = attempt().await {
             return value;
         }
-        assert!(begun.elapsed() < Duration::from_mins(2), "{what} did not appear");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{what} did not appear");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
